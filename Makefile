@@ -1,0 +1,104 @@
+# mailhaul: build, test, install. `make help` lists the targets.
+#
+# MODE=release (default) | debug | asan     builds into build/MODE
+# Layers, lowest first: a file may include only its own layer and those before.
+
+MODE    ?= release
+O       ?= build/$(MODE)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+LAYERS := base proto db account login-proxy smtp-proxy migrator daemon cli
+MAINS  := daemon/main.c migrator/main.c cli/main.c
+
+PKGS   := libevent_core libcares libcyaml jansson sqlite3 openssl
+CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
+CFLAGS_debug   := -O0 -g3
+CFLAGS_asan    := -O1 -g -fsanitize=address,undefined \
+                  -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS  += -std=c11 -D_GNU_SOURCE -I. $(CFLAGS_$(MODE)) \
+           -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wvla \
+           -Wmissing-prototypes -Wwrite-strings -Wformat=2 \
+           -fstack-protector-strong $(shell pkg-config --cflags $(PKGS))
+LDFLAGS += $(filter -fsanitize=%,$(CFLAGS_$(MODE))) -Wl,-z,relro,-z,now
+LDLIBS  += $(shell pkg-config --libs $(PKGS)) -lcrypt -lpthread
+ETPAN   := $(shell pkg-config --libs libetpan 2>/dev/null || echo -letpan)
+
+sources  = $(filter-out $(MAINS),$(sort $(wildcard $(1)/*.c)))
+objects  = $(patsubst %.c,$(O)/%.o,$(call sources,$(1)))
+# archives of a layer and of all below it, highest first (the linker's order)
+upto     = $(strip $(call cut,$(1),$(LAYERS),))
+cut      = $(if $(2),$(if $(filter $(1),$(firstword $(2))),\
+             $(O)/$(1).a $(3),$(call cut,$(1),$(wordlist 2,99,$(2)),\
+             $(O)/$(firstword $(2)).a $(3))))
+
+PROGRAMS := $(O)/mailhauld $(O)/mailhaul-worker $(O)/mailhaul
+TESTS    := $(patsubst tests/unit/%.c,$(O)/unit/%,\
+              $(sort $(wildcard tests/unit/*_test.c)))
+
+.PHONY: all help demo check unit lint bench install clean
+all: $(PROGRAMS)
+
+help:
+	@echo 'make [MODE=release|debug|asan] all   programs in build/MODE'
+	@echo 'make demo     scripts/demo: the main job as a story'
+	@echo 'make check    scripts/check: every test'
+	@echo 'make unit     unit tests of this MODE'
+	@echo 'make lint     format, layers, doors, sizes, banned functions'
+	@echo 'make bench    measure against peers; WORK=name for one'
+	@echo 'make install  PREFIX=/usr/local DESTDIR='
+
+demo:
+	scripts/demo
+check:
+	scripts/check
+lint:
+	scripts/lint
+bench: all
+	bench/run $(WORK)
+
+$(O)/mailhauld: $(O)/daemon/main.o $(call upto,daemon)
+$(O)/mailhaul-worker: $(O)/migrator/main.o $(call upto,migrator)
+$(O)/mailhaul: $(O)/cli/main.o $(call upto,cli)
+$(PROGRAMS):
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(ETPAN) $(LDLIBS)
+
+define layer
+$(O)/$(1).a: $(call objects,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach l,$(LAYERS),$(eval $(call layer,$(l))))
+
+$(O)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# tests/unit/base_buf_test.c is linked with its layer (base) and those below;
+# login_x_test with login-proxy, smtp_x_test with smtp-proxy.
+layer_of = $(or $(filter $(firstword $(subst _, ,$(1)))%,$(LAYERS)),base)
+.SECONDEXPANSION:
+$(O)/unit/%: $(O)/tests/unit/%.o $$(call upto,$$(call layer_of,$$*))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+	    $(ETPAN) $(LDLIBS) -lcmocka
+
+unit: $(TESTS)
+	@failed=0; for t in $(TESTS); do echo "== $$t"; $$t || failed=1; done; \
+	    exit $$failed
+
+install: all
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/sbin $(O)/mailhauld
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(O)/mailhaul
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/mailhaul \
+	    $(O)/mailhaul-worker
+
+clean:
+	rm -rf build
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
+.SECONDARY:

@@ -1,0 +1,100 @@
+/*
+ * The state process as a login or smtp process sees it: who serves whom, what
+ * was learnt, and the holds. Keeps one connection, connects again by itself,
+ * answers questions in the order of arrival. Owns no account data.
+ *
+ * Order matters and is kept: a hold that the state process orders after it
+ * answered a look-up arrives after that answer.
+ */
+#ifndef ACCOUNT_DIRECTORY_H
+#define ACCOUNT_DIRECTORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "db/states.h"
+#include "account/route.h"
+#include "account/seal.h"
+#include "base/err.h"
+#include "base/loop.h"
+#include "proto/mail_url.h"
+
+struct directory;
+struct directory_query; /* a question under way */
+
+/* What the role must do when state asks. */
+struct directory_ops {
+    /* The account is held from now on: let nothing of it that is not there yet
+       reach legacy, end what can be ended within quiet_within_ms, and call
+       directory_quiet() as soon as nothing of it is left towards legacy
+       (possibly at once, from inside this call). Nobody calls back to take it
+       away: a release follows. */
+    void (*on_hold)(void *ctx, int64_t account_id, int64_t epoch,
+                    int64_t quiet_within_ms);
+    /* The hold with that epoch is over (flipped or not): what was ended for it
+       has been; what is still running may go on; nothing more is to be ended.*/
+    void (*on_release)(void *ctx, int64_t account_id, int64_t epoch);
+};
+
+/* socket_path: state's socket. role: "login" or "smtp". */
+struct directory *directory_new(struct loop *loop, const char *socket_path,
+                                const char *role,
+                                const struct directory_ops *ops, void *ctx);
+void directory_free(struct directory **d);
+
+struct directory_answer {
+    enum route_answer answer; /* never ROUTE_WAIT: state waits for us */
+    int64_t account_id;       /* 0 if there is none */
+    int64_t epoch;
+    enum password_state password_state;
+    char address[ADDRESS_MAX];     /* canonical */
+    char legacy_user[ADDRESS_MAX]; /* name to log in with on legacy */
+    char local_user[ADDRESS_MAX];  /* name to log in with on local */
+    struct mail_url legacy_imap;   /* host empty where there is none */
+    struct mail_url legacy_pop3;
+    struct mail_url legacy_smtp;
+};
+
+/* err is set and answer is ROUTE_UNAVAILABLE when state could not be asked in
+   time; both are borrowed for the call. Called once, from the loop. */
+typedef void directory_answer_fn(void *ctx,
+                                 const struct directory_answer *answer,
+                                 const struct err *err);
+
+/* Who serves this name, as typed (username_parse has accepted it)? Waits in
+   state while the account is held, at most hold_seconds of the domain. */
+struct directory_query *directory_ask(struct directory *d,
+                                      enum route_service service,
+                                      const char *typed,
+                                      directory_answer_fn *fn, void *ctx);
+
+/* Legacy has accepted this password and served INBOX: create the account if
+   there is none (prefix and separator as legacy's NAMESPACE said them, NULL if
+   unknown; separator "" for NIL), or renew what is sealed. via: "imap",
+   "pop3". The answer is that of a look-up made now, without waiting while it is
+   held; two at once get the same row. For an account whose route is local the
+   answer comes once local knows the new password. */
+struct directory_learn {
+    const char *typed;
+    const char *legacy_user;
+    const char *via;
+    const char *prefix;
+    const char *separator;
+    const struct seal *seal;
+};
+struct directory_query *directory_learn(struct directory *d,
+                                        const struct directory_learn *learnt,
+                                        directory_answer_fn *fn, void *ctx);
+
+/* fn will not be called (what was asked may still happen). */
+void directory_cancel(struct directory_query **query);
+
+/* Local has accepted a login of this account. */
+void directory_confirm(struct directory *d, int64_t account_id);
+
+/* Nothing of the account towards legacy is left here. wants_trail: mail was in
+   DATA when the hold came, or a session was cut; legacy may still be storing */
+void directory_quiet(struct directory *d, int64_t account_id, int64_t epoch,
+                     bool wants_trail);
+
+#endif

@@ -1,0 +1,41 @@
+/*
+ * Which changes of an account row are legal, and what each one sets. Pure: the
+ * caller writes the result in one transaction.
+ */
+#ifndef ACCOUNT_LIFECYCLE_H
+#define ACCOUNT_LIFECYCLE_H
+
+#include <stdint.h>
+
+#include "db/states.h"
+#include "base/err.h"
+
+enum account_event {
+    EVENT_LEARNT,       /* first good login: none -> initial */
+    EVENT_COPIED,       /* initial done -> delta */
+    EVENT_HOLD,         /* flip begins: legacy, delta -> held, final; epoch+1 */
+    EVENT_FLIP,         /* final done: held -> local, trail; epoch+1 */
+    EVENT_HOLD_FAILED,  /* held -> legacy, delta; epoch+1 */
+    EVENT_TRAIL_ENDED,  /* trail -> done */
+    EVENT_BROKEN,       /* an operator must act: copy -> failed (not if local) */
+    EVENT_RETRIED,      /* operator: failed -> initial */
+    EVENT_COUNT
+};
+
+struct account_state {
+    enum account_route route;
+    enum account_copy copy;
+    int64_t epoch;
+};
+
+/* Apply the event to *state. ERR_SETUP (state untouched) if it is not legal
+   from there. */
+int lifecycle_apply(struct account_state *state, enum account_event event,
+                    struct err *err);
+const char *account_event_name(enum account_event event);
+
+/* Milliseconds until the next try after the n-th failed hold in a row (n >= 1):
+   15 minutes, doubling, at most a day. */
+int64_t lifecycle_hold_retry_ms(unsigned failures);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * The messages between the roles and the state process, as JSON objects in the
+ * frames of base/channel.h. Field "m" is the message, "id" the number of a
+ * question; unknown fields are ignored, so that two generations of daemons may
+ * talk. Binary fields are base64. This file is the list; both sides use it.
+ *
+ * login, smtp -> state
+ *   hello    role, pid                         once, first
+ *   ask      id, service (login|mail), name    -> answer, when not held
+ *   learn    id, name, legacy_user, via, prefix?, separator?, key, blob
+ *                                              -> answer
+ *   confirm  account
+ *   quiet    account, epoch, trail (bool)
+ * state -> login, smtp
+ *   answer   id, answer, account, address, epoch, password_state, legacy_user,
+ *            local_user, imap, pop3, smtp (URLs; absent: none)
+ *   hold     account, epoch, quiet_within_ms
+ *   release  account, epoch
+ *
+ * jobs -> state
+ *   hello    role ("jobs"), pid
+ *   lease    free (workers that could start)   -> any number of job
+ *   progress job, folders, messages, bytes, messages_total, bytes_total
+ *                                              also the heartbeat, every 2 s
+ *   done     job, kind (err kind or "none"), text, and the report of
+ *            migrator/report.h as an object; for hash: hash
+ * state -> jobs
+ *   wake     something is due: lease again
+ *   job      job, kind, account, epoch, attempts, address, legacy_user,
+ *            master_user, key, blob (absent: none sealed), prefix?, separator?,
+ *            imap, pop3 (URLs), domain_pop3 (bool), options (object)
+ *   cancel   job                               end its worker, then done
+ *
+ * master -> state
+ *   peer     role, pid, alive (bool)           every login and smtp process
+ *                                              that runs or drains
+ *   peers_known                                the list is complete now
+ * master -> each role, first
+ *   role     what the role may know: see daemon/role.h
+ * jobs -> master
+ *   spawn    id, maildir_owner                 a worker
+ * master -> jobs
+ *   spawned  id, pid (0: error text)           with the worker's socket as fd
+ *   exited   pid, status
+ */
+#ifndef ACCOUNT_WIRE_H
+#define ACCOUNT_WIRE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "account/seal.h"
+#include "base/err.h"
+
+/* The string value of a field; NULL if absent or no string. Borrowed. */
+const char *wire_text(const json_t *message, const char *field);
+/* The integer value; `missing` if absent or no integer. */
+int64_t wire_int(const json_t *message, const char *field, int64_t missing);
+bool wire_bool(const json_t *message, const char *field);
+
+/* Put and take bytes as base64. wire_bytes returns the length, -1 if absent,
+   malformed or longer than size. */
+void wire_put_bytes(json_t *message, const char *field, const void *bytes,
+                    size_t length);
+long wire_bytes(const json_t *message, const char *field, void *out,
+                size_t size);
+
+/* Seals as the fields "key" and "blob". */
+void wire_put_seal(json_t *message, const struct seal *seal);
+int wire_seal(const json_t *message, struct seal *out, struct err *err);
+
+#endif

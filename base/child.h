@@ -1,0 +1,44 @@
+/*
+ * Starting other programs: fork and exec with a socket pair, an own uid, limits
+ * and a death signal; and running a short command to its end, for workers.
+ */
+#ifndef BASE_CHILD_H
+#define BASE_CHILD_H
+
+#include <stdbool.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+#define CHILD_CHANNEL_FD 3 /* our end of the socket pair, in the child */
+
+struct child_limits {
+    rlim_t address_space_bytes; /* 0: no limit */
+    rlim_t file_count;          /* 0: inherited */
+};
+
+struct child_options {
+    const char *const *argv; /* argv[0] is the path; NULL-terminated */
+    bool change_user;        /* only root can */
+    uid_t uid;
+    gid_t gid;
+    struct child_limits limits;
+    const int *inherit_fds; /* become CHILD_CHANNEL_FD + 1, + 2, ... */
+    int inherit_count;
+};
+
+/* Start it; the child dies with SIGKILL when this process dies, has no other
+   file descriptors, and supplementary groups of uid only. *channel_fd_out is
+   our end of a Unix stream socket pair. */
+int child_spawn(const struct child_options *options, pid_t *pid_out,
+                int *channel_fd_out, struct err *err);
+
+/* Run argv (no shell) to its end, stdin from /dev/null, at most wait_ms (then
+   it is killed); ERR_RETRY with the first line of its stderr if it does not
+   exit with 0. output (may be NULL) takes its stdout; it is cut when full. */
+struct buf;
+int child_run_blocking(const char *const *argv, int wait_ms, struct buf *output,
+                       struct err *err);
+
+#endif

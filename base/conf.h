@@ -1,0 +1,105 @@
+/*
+ * The configuration file of a node, read by a schema table (libcyaml). Knows
+ * the keys and their bounds; what they mean is for the others.
+ */
+#ifndef BASE_CONF_H
+#define BASE_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/tls.h"
+
+enum conf_protocol {
+    CONF_IMAP,
+    CONF_POP3,
+    CONF_SUBMISSION,
+    CONF_SIEVE,
+    CONF_SMTP,
+    CONF_LMTP
+};
+
+struct conf_listen {
+    enum conf_protocol protocol;
+    char *address;
+    uint16_t port;
+    enum tls_mode tls;
+    bool plain_auth; /* key "plain_auth": login allowed before TLS */
+    char *group;     /* may be NULL */
+};
+
+struct conf_strings { /* a YAML sequence of strings */
+    char **items;
+    unsigned count;
+};
+
+struct conf {
+    char *path;      /* of this file */
+    char *node;      /* default: the host's name */
+    char *state_dir; /* default /var/lib/mailhaul */
+    char *user;      /* NULL: stay who we are */
+    char *database;  /* "sqlite:control.db" */
+    struct conf_strings roles;
+    struct {
+        char *level; /* "info" */
+        char *to;    /* "stderr" */
+    } log;
+    struct {
+        char *certificate; /* path; NULL: no TLS offered */
+        char *key;
+        char *minimum; /* "1.2" */
+        char *ca_file; /* trusted besides: for legacy and local; NULL: system */
+    } tls;
+    struct conf_listen *listen;
+    unsigned listen_count;
+    struct { /* URLs as in proto/mail_url.h; NULL when absent */
+        char *imap;
+        char *pop3;
+        char *submission;
+        char *sieve;
+        char *lmtp;
+    } local;
+    struct {
+        char *type;  /* "maildir" */
+        char *path;  /* template with {domain} {local} {address} */
+        char *owner; /* user name; NULL: stay who we are */
+    } store;
+    struct {
+        char *dovecot; /* auth.db, in state_dir if relative; NULL: none */
+        char *group;   /* that may write it, default "dovecot" if it exists */
+        struct conf_strings doveadm; /* argv prefix; empty: no doveadm */
+        struct conf_strings command; /* run with the account's data */
+    } provision;
+    struct {
+        unsigned workers;       /* default 4 */
+        unsigned per_host;      /* default 8 */
+        unsigned delta_seconds; /* between deltas before the flip: 300 */
+        unsigned trail_inbox_seconds; /* 300 */
+        unsigned trail_seconds;       /* 900 */
+        unsigned retry_seconds;       /* first back-off after RETRY: 30 */
+    } jobs;
+    struct {
+        unsigned processes; /* login processes; 0: one a core */
+        unsigned hold_quiet_ms;  /* default 300 */
+        unsigned hold_force_ms;  /* default 5000 */
+    } login;
+    struct {
+        char *scheme; /* "SHA512-CRYPT" (default) or "YESCRYPT", "BCRYPT" */
+        unsigned cost; /* rounds or log2 cost; 0: libcrypt's default */
+    } hash;
+    struct {
+        char *address;
+        uint16_t port;
+    } admin;
+};
+
+/* Read and check a file; what is wrong is said with "file:line: ...", kind
+   ERR_SETUP. On success *conf_out is for conf_free. */
+int conf_load(const char *path, struct conf **conf_out, struct err *err);
+void conf_free(struct conf **conf);
+
+/* state_dir joined with a relative path (absolute ones stay); heap string. */
+char *conf_state_path(const struct conf *conf, const char *name);
+
+#endif

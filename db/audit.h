@@ -1,0 +1,26 @@
+/*
+ * Append-only record of every change of a route and every command.
+ */
+#ifndef DB_AUDIT_H
+#define DB_AUDIT_H
+
+#include <stdint.h>
+
+#include "db/db.h"
+
+struct audit_entry {
+    int64_t at;         /* Unix ms */
+    int64_t account_id; /* 0: not about one account */
+    const char *actor;  /* "state", "uid 0", ... */
+    const char *event;  /* "learnt", "flip", "domain add", ... */
+    const char *detail; /* "route=held->local epoch=3->4" */
+};
+
+int audit_append(struct db *db, const struct audit_entry *entry,
+                 struct err *err);
+/* Newest first, at most `limit`; fn returns 0 to go on. account_id 0: all. */
+int audit_each(struct db *db, int64_t account_id, int limit,
+               int (*fn)(void *ctx, const struct audit_entry *entry), void *ctx,
+               struct err *err);
+
+#endif

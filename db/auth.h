@@ -1,0 +1,38 @@
+/*
+ * auth.db: what Dovecot reads (dovecot-sqlite passdb and userdb). One table:
+ *
+ *   users(username TEXT PRIMARY KEY, password TEXT, home TEXT, mail TEXT,
+ *         uid INTEGER, gid INTEGER, prefix TEXT, separator TEXT,
+ *         active INTEGER, epoch INTEGER)
+ *
+ * prefix and separator are NULL where Dovecot's own shall hold; active is 1
+ * from the flip on (login and LMTP ask for active=1, doveadm does not).
+ */
+#ifndef DB_AUTH_H
+#define DB_AUTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "db/db.h"
+
+struct auth_user {
+    const char *username; /* canonical address */
+    const char *password; /* "{SCHEME}hash", may be "" while not active */
+    const char *home;
+    const char *mail; /* "maildir:/path" */
+    int64_t uid, gid;
+    const char *prefix;    /* NULL: Dovecot's own */
+    const char *separator; /* NULL: Dovecot's own */
+    bool is_active;
+    int64_t epoch;
+};
+
+/* Creates the directory's file with WAL kept (group may write). */
+int auth_open(const char *path, struct db **db_out, struct err *err);
+/* Insert or replace; an epoch older than the stored one is refused
+   (ERR_SETUP). */
+int auth_put(struct db *db, const struct auth_user *user, struct err *err);
+int auth_remove(struct db *db, const char *username, struct err *err);
+
+#endif

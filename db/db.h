@@ -1,0 +1,73 @@
+/*
+ * The door to sqlite3: opening, upgrading, transactions, prepared statements.
+ * The control db, the ledgers and auth.db all go through it. No other file
+ * includes sqlite3.h; SQL text stands only in db/ (tables of the control db in
+ * db/schema.sql, one file a table; db/ledger.c; db/auth.c).
+ */
+#ifndef DB_DB_H
+#define DB_DB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct db;
+struct db_statement;
+
+enum db_sync {
+    DB_SYNC_FULL,   /* commits survive power loss */
+    DB_SYNC_NORMAL, /* WAL: the last commits may be lost, nothing is torn */
+    DB_SYNC_OFF     /* survives kill -9 only */
+};
+
+struct db_options {
+    enum db_sync sync;
+    bool create;    /* if it is missing, mode 0640 */
+    bool read_only; /* opened without changing it */
+    bool keep_wal;  /* SQLITE_FCNTL_PERSIST_WAL */
+    /* schema and its upgrades: scripts[i] takes version i to i + 1, each in a
+       transaction of its own, recorded in PRAGMA user_version; a database newer
+       than script_count is refused (ERR_SETUP). */
+    const char *const *scripts;
+    int script_count;
+};
+
+/* WAL, busy timeout 10 s, foreign keys on, secure_delete on. */
+int db_open(const char *path, const struct db_options *options,
+            struct db **db_out, struct err *err);
+void db_close(struct db **db);
+
+int db_begin(struct db *db, struct err *err); /* BEGIN IMMEDIATE */
+int db_commit(struct db *db, struct err *err);
+void db_rollback(struct db *db);
+bool db_in_transaction(const struct db *db);
+
+/* One statement from the cache of this db, reset and ready to bind; `sql` is a
+   string literal (compared by address). NULL on error. */
+struct db_statement *db_prepare(struct db *db, const char *sql,
+                                struct err *err);
+/* Parameters count from 1; texts and blobs are copied; NULL text is NULL. */
+void db_bind_int(struct db_statement *s, int index, int64_t value);
+void db_bind_text(struct db_statement *s, int index, const char *value);
+void db_bind_blob(struct db_statement *s, int index, const void *bytes,
+                  size_t length);
+void db_bind_null(struct db_statement *s, int index);
+/* 1: a row is there; 0: done (the statement is reset); -1: error. */
+int db_step(struct db_statement *s, struct err *err);
+/* Step a statement that gives no rows, and reset it. */
+int db_run(struct db_statement *s, struct err *err);
+/* End early a statement whose rows are not all wanted. */
+void db_finish(struct db_statement *s);
+/* Columns count from 0; text "" for NULL, valid until the next step. */
+int64_t db_int(struct db_statement *s, int column);
+const char *db_text(struct db_statement *s, int column);
+const void *db_blob(struct db_statement *s, int column, size_t *length_out);
+bool db_is_null(struct db_statement *s, int column);
+int64_t db_last_row_id(struct db *db);
+int db_changed_rows(struct db *db);
+/* VACUUM INTO. */
+int db_backup(struct db *db, const char *path, struct err *err);
+
+#endif

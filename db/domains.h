@@ -1,0 +1,43 @@
+/*
+ * The table of served domains.
+ */
+#ifndef DB_DOMAINS_H
+#define DB_DOMAINS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "db/db.h"
+#include "db/states.h"
+
+struct domain {
+    int64_t id;
+    char name[256]; /* lower case */
+    bool is_enabled;
+    char imap_url[320]; /* "" where there is none */
+    char pop3_url[320];
+    char smtp_url[320];
+    char submission_url[320];
+    char sieve_url[320];
+    char username_template[128]; /* "{address}" */
+    char master_user[256];       /* "" : users' own passwords */
+    char on_flip[512];           /* command, "" : none */
+    enum domain_cutover cutover;
+    unsigned hold_seconds; /* 20 */
+    int64_t created_at;    /* Unix seconds */
+};
+
+/* Rows: 1 found, 0 not found, -1 error. */
+int domain_find(struct db *db, const char *name, struct domain *out,
+                struct err *err);
+int domain_get(struct db *db, int64_t id, struct domain *out, struct err *err);
+/* ERR_SETUP if the name is taken. Sets d->id. */
+int domain_insert(struct db *db, struct domain *d, struct err *err);
+int domain_update(struct db *db, const struct domain *d, struct err *err);
+/* ERR_SETUP while it has accounts. */
+int domain_delete(struct db *db, int64_t id, struct err *err);
+/* In order of name; fn returns 0 to go on. */
+int domain_each(struct db *db, int (*fn)(void *ctx, const struct domain *d),
+                void *ctx, struct err *err);
+
+#endif

@@ -1,0 +1,48 @@
+/*
+ * What a worker is told: one job on one mailbox. Travels as one JSON object
+ * over the worker's channel (or from a file given by --job, for tests and
+ * benchmarks); the password is in it and nowhere else.
+ */
+#ifndef MIGRATOR_JOB_H
+#define MIGRATOR_JOB_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/secret.h"
+#include "db/jobs.h"
+#include "proto/mail_url.h"
+
+struct migration_job {
+    int64_t id;
+    int64_t account_id;
+    int64_t epoch;
+    enum job_kind kind;
+    char address[ADDRESS_MAX];
+    char legacy_user[ADDRESS_MAX]; /* authentication (with master: authzid) */
+    char master_user[256];         /* "" : none */
+    struct secret password;        /* the user's, or the master's */
+    struct mail_url legacy_imap;
+    struct mail_url legacy_pop3; /* host "" : no UIDLs to keep */
+    struct mail_url local_imap;  /* for the trail's APPENDs */
+    char ca_file[1024];          /* "" : the system's */
+    char tls_minimum[8];
+    char maildir[1024];      /* the store: absolute path of the Maildir */
+    char ledger_dir[1024];   /* absolute path, made by the worker */
+    char **doveadm;          /* argv prefix, NULL-terminated; NULL: none */
+    bool has_prefix;         /* legacy's, if it is known already */
+    char prefix[256];
+    char separator[8];
+    bool is_full; /* verify: compare bodies too, not only UIDs and sizes */
+};
+
+/* Keys as the members; URLs as text; kind as its word; doveadm as an array;
+   "password" as a string. */
+int migration_job_decode(const json_t *message, struct migration_job *out,
+                         struct err *err);
+json_t *migration_job_encode(const struct migration_job *job);
+void migration_job_release(struct migration_job *job);
+
+#endif

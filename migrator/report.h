@@ -1,0 +1,39 @@
+/*
+ * What a worker tells: progress while it works, and one report at the end.
+ */
+#ifndef MIGRATOR_REPORT_H
+#define MIGRATOR_REPORT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct migration_report {
+    int64_t folders, messages, bytes;    /* in the store now */
+    int64_t messages_total, bytes_total; /* as legacy counts them */
+    int64_t copied, removed, reflagged, appended; /* by this job */
+    int64_t set_aside;                   /* in the ledger now */
+    bool has_prefix;                     /* legacy's NAMESPACE, if learnt */
+    char prefix[256];
+    char separator[8];
+    /* trail: legacy has had nothing new since the last pass */
+    bool is_quiet;
+    /* verify: differences found; the first ones as text */
+    int64_t differences;
+    json_t *details; /* owned array of strings, NULL: none */
+};
+
+json_t *migration_report_encode(const struct migration_report *report);
+void migration_report_decode(const json_t *message,
+                             struct migration_report *out);
+void migration_report_release(struct migration_report *report);
+
+/* How a job tells how far it is; called often, sends at most every 200 ms.
+   Returns -1 when nobody listens any more: the job must end. */
+struct progress;
+int progress_tell(struct progress *progress,
+                  const struct migration_report *so_far);
+
+#endif
