@@ -92,6 +92,10 @@ void directory_cancel(struct directory_query **query);
 /* Local has accepted a login of this account. */
 void directory_confirm(struct directory *d, int64_t account_id);
 
+/* A session that must not be cut is open (POP3: its DELEs commit at QUIT), so
+   the hold cannot begin: state gives it up at once and tries again soon. */
+void directory_busy(struct directory *d, int64_t account_id, int64_t epoch);
+
 /* Nothing of the account towards legacy is left here. wants_trail: mail was in
    DATA when the hold came, or a session was cut; legacy may still be storing */
 void directory_quiet(struct directory *d, int64_t account_id, int64_t epoch,

@@ -11,6 +11,7 @@
  *                                              -> answer
  *   confirm  account
  *   quiet    account, epoch, trail (bool)
+ *   busy     account, epoch                    the hold cannot begin now
  * state -> login, smtp
  *   answer   id, answer, account, address, epoch, password_state, legacy_user,
  *            local_user, imap, pop3, smtp (URLs; absent: none)

@@ -35,6 +35,7 @@ struct migration_job {
     bool has_prefix;         /* legacy's, if it is known already */
     char prefix[256];
     char separator[8];
+    bool inbox_only; /* trail: the other folders are not due yet */
     bool is_full; /* verify: compare bodies too, not only UIDs and sizes */
 };
 
