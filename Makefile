@@ -52,7 +52,7 @@ demo:
 	scripts/demo
 check:
 	scripts/check
-lint:
+lint: all
 	scripts/lint
 bench: all
 	bench/run $(WORK)
