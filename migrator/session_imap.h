@@ -1,0 +1,48 @@
+/*
+ * A libetpan session over our own TLS, logged in by our own dialogue: greeting,
+ * STARTTLS, LOGIN or AUTHENTICATE PLAIN are spoken here, so that refusals are
+ * told apart by their response codes and passwords stay out of the library.
+ */
+#ifndef MIGRATOR_SESSION_IMAP_H
+#define MIGRATOR_SESSION_IMAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/secret.h"
+#include "proto/mail_url.h"
+
+struct mailimap; /* libetpan's */
+struct session_imap;
+
+struct session_login {
+    const struct mail_url *url;
+    const char *ca_file;     /* "" or NULL: the system's */
+    const char *tls_minimum; /* "" or NULL: 1.2 */
+    const char *user;        /* the mailbox */
+    const char *master_user; /* "" or NULL: user logs in himself */
+    const struct secret *password;
+};
+
+/* Connect, shake hands, log in, ask for capabilities. ERR_DENIED: the password
+   was refused; ERR_RETRY: network, or [UNAVAILABLE], [LIMIT], [INUSE] ...;
+   ERR_SETUP: certificate refused. */
+int session_imap_open(const struct session_login *login,
+                      struct session_imap **out, struct err *err);
+/* LOGOUT if the connection still works, then close. */
+void session_imap_close(struct session_imap **session);
+
+/* Borrowed: until the close. */
+struct mailimap *session_imap_library(struct session_imap *session);
+/* Exact word, any case. */
+bool session_imap_has(const struct session_imap *session,
+                      const char *capability);
+uint64_t session_imap_wire_bytes(const struct session_imap *session);
+/* Turn the library's result of a command into an error: ERR_ITEM for NO or BAD
+   (the connection goes on), ERR_RETRY for everything else. `what` is put
+   before the text. Returns -1. */
+int session_imap_fail(struct session_imap *session, int result,
+                      const char *what, struct err *err);
+
+#endif
