@@ -20,7 +20,8 @@
  *
  * jobs -> state
  *   hello    role ("jobs"), pid
- *   lease    free (workers that could start)   -> any number of job
+ *   lease    free (workers that could start), urgent (of the kinds final and
+ *            hash besides, leased with per_host 0) -> any number of job
  *   progress job, folders, messages, bytes, messages_total, bytes_total
  *                                              also the heartbeat, every 2 s
  *   done     job, kind (err kind or "none"), text, and the report of
