@@ -1,20 +1,56 @@
 /*
- * The ids and the order that POP3 clients know the messages of INBOX by.
+ * POP3 UIDLs and order of legacy's INBOX: learnt in one short POP3 session by
+ * UIDL and LIST (never RETR, which sets \Seen on some servers), matched to
+ * INBOX's messages, and written into their ledger rows. The matching is pure.
  */
 #ifndef MIGRATOR_UIDL_H
 #define MIGRATOR_UIDL_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
-#include "db/ledger.h"
 #include "migrator/job.h"
 
-/* List UIDLs and sizes of job->legacy_pop3 (host not "") and match them with
-   the STORED rows of INBOX (inbox is its folder's id), all in one transaction
-   of its own; the caller has none open. Rows that have one already keep it
-   where POP3 still lists it. ERR_RETRY: network, [IN-USE]; ERR_DENIED. */
+#define UIDL_SIZE 71 /* RFC 1939: 1 to 70 characters 0x21..0x7E, and NUL */
+
+struct ledger;
+
+/* Give each row of INBOX its UIDL and, where POP3's order is not that of the
+   UIDs, its order. Does nothing when job->legacy_pop3 has no host, or when no
+   row of INBOX lacks its UIDL. Called after INBOX's rows are written and before
+   dovecot-uidlist is.
+
+   0 also when the box is in use or POP3 does not answer, unless job->kind is
+   JOB_FINAL and rows lack theirs: then -1 with ERR_RETRY. Messages that POP3
+   does not show stay without. Other errors: ERR_SETUP (ledger). */
 int uidl_learn(const struct migration_job *job, struct ledger *ledger,
-               int64_t inbox, struct err *err);
+               struct err *err);
+
+/* One message as POP3 lists it, in the order of its numbers. */
+struct uidl_listed {
+    char uidl[UIDL_SIZE]; /* "" : refused or not told */
+    int64_t size_bytes;   /* octets of LIST, -1 unknown */
+};
+
+/* One message of INBOX, in the order of UIDs. */
+struct uidl_message {
+    uint32_t uid;
+    int64_t size_bytes; /* RFC822.SIZE */
+    int64_t matched;    /* out: index into the listed ones, -1 none */
+};
+
+/* Match both lists. POP3 lists INBOX in the order of UIDs on nearly every
+   server, so equal sizes in equal order are taken first (tolerating messages
+   that only one side has); what is left over is matched by a size that is
+   unique on both sides. Never gives one listed message to two. Returns how
+   many were matched; bounded time and memory (linear in the lists). */
+size_t uidl_match(const struct uidl_listed *listed, size_t listed_count,
+                  struct uidl_message *messages, size_t message_count);
+
+/* Whether the matched ones stand in another order than their UIDs, so that
+   their POP3 order has to be written down. */
+bool uidl_is_reordered(const struct uidl_message *messages, size_t count);
 
 #endif
