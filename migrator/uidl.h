@@ -11,22 +11,21 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "db/ledger.h"
 #include "migrator/job.h"
 
 #define UIDL_SIZE 71 /* RFC 1939: 1 to 70 characters 0x21..0x7E, and NUL */
 
-struct ledger;
+/* Give each STORED row of INBOX (inbox is its folder's id) its UIDL and, where
+   POP3's order is not that of the UIDs, its order; in one transaction of its
+   own, the caller has none open. job->legacy_pop3 has a host. Does nothing, and
+   opens no session, when no row lacks its UIDL; rows that have one keep it.
+   Messages that POP3 does not show stay without: no error.
 
-/* Give each row of INBOX its UIDL and, where POP3's order is not that of the
-   UIDs, its order. Does nothing when job->legacy_pop3 has no host, or when no
-   row of INBOX lacks its UIDL. Called after INBOX's rows are written and before
-   dovecot-uidlist is.
-
-   0 also when the box is in use or POP3 does not answer, unless job->kind is
-   JOB_FINAL and rows lack theirs: then -1 with ERR_RETRY. Messages that POP3
-   does not show stay without. Other errors: ERR_SETUP (ledger). */
+   ERR_RETRY: network, or the box is in use: before the flip it can wait for the
+   next delta. ERR_DENIED: password refused. ERR_SETUP: ledger, certificate. */
 int uidl_learn(const struct migration_job *job, struct ledger *ledger,
-               struct err *err);
+               int64_t inbox, struct err *err);
 
 /* One message as POP3 lists it, in the order of its numbers. */
 struct uidl_listed {
