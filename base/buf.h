@@ -11,6 +11,7 @@ struct buf {
     char *bytes; /* owned; NULL while empty and untouched */
     size_t used;
     size_t size; /* allocated */
+    size_t head; /* of these, consumed in front of bytes */
     size_t max;
 };
 
