@@ -1,7 +1,8 @@
 /*
  * Messages between our own processes: frames of a 4-byte big-endian length and
  * one JSON object, over a Unix stream socket, optionally with one file
- * descriptor. A message larger than CHANNEL_MESSAGE_MAX breaks the channel.
+ * descriptor (the length's highest bit then says so). A message larger than
+ * CHANNEL_MESSAGE_MAX breaks the channel.
  */
 #ifndef BASE_CHANNEL_H
 #define BASE_CHANNEL_H
@@ -33,7 +34,7 @@ void channel_free(struct channel **channel); /* safe inside its callbacks */
 void channel_send_take(struct channel *channel, json_t *message, int fd);
 
 /* Call fn when everything queued has reached the kernel (for processes that
-   exit after a last word). */
+   exit after a last word), or when the peer will take no more of it. */
 void channel_flush(struct channel *channel, loop_fn *fn, void *ctx);
 
 /* Effective uid of the process at the other end. */

@@ -39,7 +39,15 @@ int err_prefix(struct err *err, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     used = strlen(text);
-    snprintf(text + used, sizeof text - used, ": %s", err->text);
+    if (used + 2 < sizeof text) {
+        size_t room = sizeof text - used - 2, length = strlen(err->text);
+
+        if (length > room - 1)
+            length = room - 1;
+        memcpy(text + used, ": ", 2);
+        memcpy(text + used + 2, err->text, length);
+        text[used + 2 + length] = '\0';
+    }
     memcpy(err->text, text, sizeof text);
     return -1;
 }

@@ -138,7 +138,8 @@ void loop_defer(struct loop *loop, loop_fn *fn, void *ctx)
     loop->deferred_count++;
 }
 
-static void x_on_signal(evutil_socket_t signal_number, short what, void *ctx)
+static void signal_on_arrival(evutil_socket_t signal_number, short what,
+                              void *ctx)
 {
     struct signal_watch *s = ctx;
 
@@ -157,11 +158,11 @@ void loop_on_signal(struct loop *loop, int signal_number, loop_fn *fn,
     s->next = loop->signals;
     loop->signals = s;
     event_assign(&s->event, loop->base, signal_number, EV_SIGNAL | EV_PERSIST,
-                 x_on_signal, s);
+                 signal_on_arrival, s);
     event_add(&s->event, NULL);
 }
 
-static void x_on_timeout(evutil_socket_t fd, short what, void *ctx)
+static void timer_on_expiry(evutil_socket_t fd, short what, void *ctx)
 {
     struct timer *timer = ctx;
 
@@ -176,7 +177,7 @@ struct timer *timer_new(struct loop *loop, loop_fn *fn, void *ctx)
 
     timer->fn = fn;
     timer->ctx = ctx;
-    event_assign(&timer->event, loop->base, -1, 0, x_on_timeout, timer);
+    event_assign(&timer->event, loop->base, -1, 0, timer_on_expiry, timer);
     return timer;
 }
 
@@ -210,7 +211,7 @@ bool timer_is_running(const struct timer *timer)
     return event_pending(&timer->event, EV_TIMEOUT, NULL) != 0;
 }
 
-static void x_on_fd(evutil_socket_t fd, short what, void *ctx)
+static void watch_on_event(evutil_socket_t fd, short what, void *ctx)
 {
     struct watch *watch = ctx;
 
@@ -226,7 +227,7 @@ struct watch *watch_new(struct loop *loop, int fd, watch_fn *fn, void *ctx)
     watch->loop = loop;
     watch->fd = fd;
     event_assign(&watch->read_event, loop->base, fd, EV_READ | EV_PERSIST,
-                 x_on_fd, watch);
+                 watch_on_event, watch);
     return watch;
 }
 
@@ -244,8 +245,9 @@ void watch_want(struct watch *watch, bool read, bool write)
     if (read && !watch->wants_read)
         event_add(&watch->read_event, NULL);
     if (write && watch->write_event == NULL) {
-        watch->write_event = event_new(watch->loop->base, watch->fd,
-                                       EV_WRITE | EV_PERSIST, x_on_fd, watch);
+        watch->write_event =
+            event_new(watch->loop->base, watch->fd, EV_WRITE | EV_PERSIST,
+                      watch_on_event, watch);
         if (watch->write_event == NULL)
             abort();
         event_add(watch->write_event, NULL);
