@@ -6,7 +6,16 @@
  *
  * One job:  SPAWN (worker asked for) -> RUN (job sent) -> END
  *           HASH (thread at work) -> END
- * Cancelled or orphaned jobs wait in GONE until their worker has exited.
+ *           SPAWN, RUN, HASH -> CANCELLED (asked to) -> END
+ *           SPAWN, RUN, HASH -> ORPHAN (state is gone) -> END
+ * A job with a worker ends when the worker has exited and its last message is
+ * read: until then it may write to the mailbox.
+ *
+ * The worker's channel
+ *   to it    the object of migration_job_encode, once
+ *   from it  m "progress" with the members of the report
+ *            m "done", kind (err kind or "none"), text, report (object)
+ * It ends when the channel closes.
  */
 #ifndef MIGRATOR_QUEUE_H
 #define MIGRATOR_QUEUE_H
