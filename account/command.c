@@ -1,0 +1,131 @@
+#include "account/command.h"
+
+#include <string.h>
+
+#include "account/command_parts.h"
+#include "account/username.h"
+#include "account/wire.h"
+#include "account/work.h"
+#include "db/audit.h"
+
+static const struct {
+    const char *name;
+    command_fn *run;
+} commands[] = {
+    {"domain add", command_domain_add},
+    {"domain set", command_domain_set},
+    {"domain list", command_domain_list},
+    {"domain show", command_domain_show},
+    {"domain enable", command_domain_enable},
+    {"domain disable", command_domain_disable},
+    {"domain remove", command_domain_remove},
+    {"account list", command_account_list},
+    {"account show", command_account_show},
+    {"account pause", command_account_pause},
+    {"account resume", command_account_resume},
+    {"account remove", command_account_remove},
+    {"migrate", command_migrate},
+    {"cutover", command_cutover},
+    {"status", command_status},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static command_fn *command_named(const char *name)
+{
+    for (size_t i = 0; name && i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return commands[i].run;
+    return NULL;
+}
+
+bool command_is_known(const char *name)
+{
+    return command_named(name) != NULL;
+}
+
+int command_run(struct command *c, const json_t *request, json_t **result_out,
+                struct err *err)
+{
+    command_fn *run = command_named(wire_text(request, "cmd"));
+    json_t *result;
+
+    if (!run)
+        return err_set(err, ERR_SETUP, "no such command");
+    result = json_object();
+    if (run(c, request, result, err) == -1) {
+        json_decref(result);
+        return -1;
+    }
+    *result_out = result;
+    return 0;
+}
+
+int command_need_domain(struct command *c, const char *name, struct domain *out,
+                        struct err *err)
+{
+    char folded[sizeof(out->name)];
+    size_t length = strlen(name);
+
+    if (length == 0 || length >= sizeof(folded))
+        return err_set(err, ERR_SETUP, "no such domain: %.255s", name);
+    for (size_t i = 0; i <= length; i++)
+        folded[i] =
+            name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] | 0x20) : name[i];
+    switch (domain_find(c->db, folded, out, err)) {
+    case 1: return 0;
+    case 0: return err_set(err, ERR_SETUP, "no such domain: %s", folded);
+    default: return -1;
+    }
+}
+
+int command_need_account(struct command *c, const char *address,
+                         struct account *out, struct err *err)
+{
+    struct username name;
+
+    if (username_parse(address, strlen(address), &name, err) == -1)
+        return err_set(err, ERR_SETUP, "not an address: %.200s", address);
+    switch (account_find(c->db, name.address, out, err)) {
+    case 1: return 0;
+    case 0: return err_set(err, ERR_SETUP, "no such account: %s", name.address);
+    default: return -1;
+    }
+}
+
+const char *command_need_text(const json_t *args, const char *field,
+                              struct err *err)
+{
+    const char *text = wire_text(args, field);
+
+    if (!text || !*text) {
+        err_set(err, ERR_SETUP, "\"%s\" is missing", field);
+        return NULL;
+    }
+    return text;
+}
+
+int command_queue(struct command *c, const struct account *a,
+                  const struct domain *d, enum job_kind kind, struct err *err)
+{
+    c->has_queued = true;
+    return work_queue(c->db, a, d, kind, c->now_ms, err);
+}
+
+void command_stop(struct command *c, int64_t account_id)
+{
+    if (c->stopped_count < sizeof(c->stopped) / sizeof(c->stopped[0]))
+        c->stopped[c->stopped_count++] = account_id;
+}
+
+int command_audit(struct command *c, int64_t account_id, const char *event,
+                  const char *detail, struct err *err)
+{
+    struct audit_entry entry = {.at = c->now_ms,
+                                .account_id = account_id,
+                                .actor = c->actor,
+                                .event = event,
+                                .detail = detail};
+
+    return audit_append(c->db, &entry, err);
+}

@@ -1,0 +1,40 @@
+/*
+ * The administrator's commands on the control db, one function each in one
+ * table. Run by the state process for its control socket, and by the CLI itself
+ * while no daemon runs; neither parses their arguments. Owns nothing.
+ *
+ * A request is a JSON object: "cmd" and the arguments; a result is the document
+ * that `mailhaul --json` prints (docs/JSON.md).
+ */
+#ifndef ACCOUNT_COMMAND_H
+#define ACCOUNT_COMMAND_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "account/provision.h"
+#include "account/seal.h"
+#include "base/err.h"
+#include "db/db.h"
+
+struct command {
+    struct db *db;               /* in a transaction of this command's own */
+    struct provision *provision; /* NULL while no daemon runs */
+    const uint8_t *public_key;   /* SEAL_KEY_SIZE bytes; NULL: none */
+    const char *actor;           /* "uid 0" */
+    int64_t now_ms;              /* Unix */
+    bool has_queued;             /* out: jobs were queued */
+    int64_t stopped[64];         /* out: accounts whose leased job must end */
+    unsigned stopped_count;
+};
+
+/* Run request; *result_out is a new reference. -1: nothing of it may be
+   committed; ERR_SETUP for what the administrator asked wrongly. */
+int command_run(struct command *c, const json_t *request, json_t **result_out,
+                struct err *err);
+
+/* Whether there is such a command at all, here. */
+bool command_is_known(const char *name);
+
+#endif

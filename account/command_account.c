@@ -1,0 +1,331 @@
+/*
+ * Commands on accounts.
+ */
+#include "account/command_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "account/lifecycle.h"
+#include "account/wire.h"
+#include "base/mem.h"
+
+static json_t *time_or_null(int64_t at)
+{
+    return at ? json_integer(at) : json_null();
+}
+
+/* A server's words may have been cut inside a UTF-8 character. */
+static json_t *text_or_null(const char *text)
+{
+    char ascii[512];
+    json_t *json;
+    size_t i;
+
+    if (!*text)
+        return json_null();
+    if ((json = json_string(text)))
+        return json;
+    for (i = 0; text[i] && i < sizeof(ascii) - 1; i++)
+        ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
+    ascii[i] = '\0';
+    return json_string(ascii);
+}
+
+json_t *command_account_json(const struct account *a, const char *domain)
+{
+    json_t *json =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:s}", "address", a->address,
+                  "domain", domain, "legacy_user", a->legacy_user, "route",
+                  account_route_name(a->route), "copy",
+                  account_copy_name(a->copy), "epoch", (json_int_t)a->epoch,
+                  "password_state", password_state_name(a->password_state));
+
+    json_object_update_new(
+        json, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "folders",
+                        (json_int_t)a->folders, "messages",
+                        (json_int_t)a->messages, "bytes", (json_int_t)a->bytes,
+                        "messages_total", (json_int_t)a->messages_total,
+                        "bytes_total", (json_int_t)a->bytes_total, "set_aside",
+                        (json_int_t)a->set_aside));
+    json_object_update_new(
+        json,
+        json_pack("{s:o,s:o,s:o}", "last_error", text_or_null(a->last_error),
+                  "last_error_kind", text_or_null(a->last_error_kind),
+                  "last_error_at", time_or_null(a->last_error_at)));
+    return json;
+}
+
+/* What only `account show` tells. */
+static int add_details(struct command *c, const struct account *a, json_t *json,
+                       struct err *err)
+{
+    json_t *jobs = json_array();
+
+    json_object_set_new(json, "jobs", jobs);
+    for (int kind = 0; kind < JOB_KIND_COUNT; kind++) {
+        struct job job;
+        int found = job_find(c->db, a->id, (enum job_kind)kind, &job, err);
+
+        if (found == -1)
+            return -1;
+        if (found)
+            json_array_append_new(jobs,
+                                  json_pack("{s:s,s:I,s:b,s:i}", "kind",
+                                            job_kind_name(job.kind), "due_at",
+                                            (json_int_t)job.due_at, "running",
+                                            job.lease_owner[0] != '\0',
+                                            "attempts", (int)job.attempts));
+    }
+    return json_object_update_new(
+        json,
+        json_pack(
+            "{s:o,s:o,s:b,s:b,s:b,s:b,s:i,s:o,s:o,s:o,s:o}", "legacy_prefix",
+            a->has_prefix ? json_string(a->legacy_prefix) : json_null(),
+            "legacy_separator",
+            a->has_prefix ? json_string(a->legacy_separator) : json_null(),
+            "provisioned", a->provisioned_epoch >= a->epoch, "clean",
+            a->is_clean, "wants_flip", a->wants_flip, "password_sealed",
+            a->has_seal, "hold_failures", (int)a->hold_failures, "next_flip_at",
+            time_or_null(a->next_flip_at), "created_at",
+            time_or_null(a->created_at), "copied_at",
+            time_or_null(a->copied_at), "flipped_at",
+            time_or_null(a->flipped_at)));
+}
+
+struct listing {
+    struct command *c;
+    json_t *list;
+};
+
+static int append_account(void *ctx, const struct account *a)
+{
+    struct listing *listing = ctx;
+    const char *at = strrchr(a->address, '@');
+
+    (void)listing->c;
+    json_array_append_new(listing->list,
+                          command_account_json(a, at ? at + 1 : ""));
+    return 0;
+}
+
+int command_account_list(struct command *c, const json_t *args, json_t *result,
+                         struct err *err)
+{
+    const char *name = wire_text(args, "domain");
+    struct listing listing = {c, json_array()};
+    struct domain d = {.id = 0};
+
+    json_object_set_new(result, "accounts", listing.list);
+    if (name && command_need_domain(c, name, &d, err) == -1)
+        return -1;
+    return account_each(c->db, d.id, append_account, &listing, err);
+}
+
+static int need_both(struct command *c, const json_t *args, struct account *a,
+                     struct domain *d, struct err *err)
+{
+    const char *address = command_need_text(args, "address", err);
+
+    if (!address || command_need_account(c, address, a, err) == -1)
+        return -1;
+    if (domain_get(c->db, a->domain_id, d, err) != 1)
+        return err_set(err, ERR_SETUP, "%s: its domain is gone", a->address);
+    return 0;
+}
+
+int command_account_show(struct command *c, const json_t *args, json_t *result,
+                         struct err *err)
+{
+    struct account a;
+    struct domain d;
+
+    if (need_both(c, args, &a, &d, err) == -1)
+        return -1;
+    json_object_update_new(result, command_account_json(&a, d.name));
+    return add_details(c, &a, result, err);
+}
+
+int command_account_pause(struct command *c, const json_t *args, json_t *result,
+                          struct err *err)
+{
+    struct account a;
+    struct domain d;
+
+    if (need_both(c, args, &a, &d, err) == -1)
+        return -1;
+    if (a.route == ROUTE_HELD)
+        return err_set(err, ERR_RETRY, "%s is just being flipped; ask again",
+                       a.address);
+    a.copy = COPY_PAUSED;
+    a.wants_flip = false;
+    if (account_update(c->db, &a, err) == -1 ||
+        job_cancel(c->db, a.id, -1, err) == -1 ||
+        command_audit(c, a.id, "account pause", a.address, err) == -1)
+        return -1;
+    command_stop(c, a.id);
+    return json_object_update_new(result, command_account_json(&a, d.name));
+}
+
+/* Where a paused or failed account goes on: legal for nobody else. */
+static enum account_copy copy_to_go_on(const struct account *a)
+{
+    if (a->route == ROUTE_LOCAL)
+        return COPY_TRAIL;
+    return a->copied_at ? COPY_DELTA : COPY_INITIAL;
+}
+
+static enum job_kind job_of_copy(enum account_copy copy)
+{
+    if (copy == COPY_TRAIL)
+        return JOB_TRAIL;
+    return copy == COPY_DELTA ? JOB_DELTA : JOB_INITIAL;
+}
+
+int command_set_going(struct command *c, struct account *a,
+                      const struct domain *d, const char **what_out,
+                      struct err *err)
+{
+    *what_out = "none";
+    switch (a->copy) {
+    case COPY_NONE:
+    case COPY_FAILED:
+    case COPY_PAUSED:
+        *what_out = a->copy == COPY_NONE ? "start" : "resume";
+        a->copy = copy_to_go_on(a);
+        a->last_error[0] = a->last_error_kind[0] = '\0';
+        if (account_update(c->db, a, err) == -1)
+            return -1;
+        break;
+    case COPY_INITIAL:
+    case COPY_DELTA:
+    case COPY_TRAIL: *what_out = "refresh"; break;
+    case COPY_FINAL:
+    case COPY_DONE:
+    case COPY_COUNT: return 0;
+    }
+    return command_queue(c, a, d, job_of_copy(a->copy), err);
+}
+
+int command_account_resume(struct command *c, const json_t *args,
+                           json_t *result, struct err *err)
+{
+    const char *what;
+    struct account a;
+    struct domain d;
+
+    if (need_both(c, args, &a, &d, err) == -1)
+        return -1;
+    if (a.copy != COPY_PAUSED && a.copy != COPY_FAILED && a.copy != COPY_NONE)
+        return err_set(err, ERR_SETUP, "%s is not paused: copy is %s",
+                       a.address, account_copy_name(a.copy));
+    if (command_set_going(c, &a, &d, &what, err) == -1 ||
+        command_audit(c, a.id, "account resume", a.address, err) == -1)
+        return -1;
+    return json_object_update_new(result, command_account_json(&a, d.name));
+}
+
+int command_account_remove(struct command *c, const json_t *args,
+                           json_t *result, struct err *err)
+{
+    struct account a;
+    struct domain d;
+
+    if (need_both(c, args, &a, &d, err) == -1)
+        return -1;
+    /* legacy would serve him again, without what local has received */
+    if (a.route != ROUTE_LEGACY)
+        return err_set(err, ERR_SETUP,
+                       "%s: route is %s; only an account "
+                       "served by legacy can be removed",
+                       a.address, account_route_name(a.route));
+    if (job_cancel(c->db, a.id, -1, err) == -1)
+        return -1;
+    for (int kind = 0; kind < JOB_KIND_COUNT; kind++) {
+        struct job job;
+        int found = job_find(c->db, a.id, (enum job_kind)kind, &job, err);
+
+        if (found == -1)
+            return -1;
+        if (found)
+            return err_set(err, ERR_RETRY,
+                           "%s: a %s job runs; pause the "
+                           "account first, then ask again",
+                           a.address, job_kind_name(job.kind));
+    }
+    if (c->provision && provision_remove(c->provision, a.address, err) == -1)
+        return -1;
+    if (account_delete(c->db, a.id, err) == -1 ||
+        command_audit(c, a.id, "account remove", a.address, err) == -1)
+        return -1;
+    return json_object_set_new(result, "removed", json_string(a.address));
+}
+
+static int cut_over(struct command *c, struct account *a,
+                    const struct domain *d, json_t *list, struct err *err)
+{
+    const char *what = "asked";
+
+    if (a->route == ROUTE_LOCAL)
+        what = "local";
+    else if (a->copy == COPY_FAILED || a->copy == COPY_PAUSED ||
+             a->copy == COPY_NONE)
+        what = account_copy_name(a->copy);
+    if (strcmp(what, "asked") == 0) {
+        a->wants_flip = true;
+        a->next_flip_at = 0;
+        a->hold_failures = 0;
+        if (account_update(c->db, a, err) == -1 ||
+            command_audit(c, a->id, "cutover", a->address, err) == -1)
+            return -1;
+        if (a->copy == COPY_DELTA &&
+            command_queue(c, a, d, JOB_DELTA, err) == -1)
+            return -1;
+    }
+    json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "address",
+                                          a->address, "cutover", what, "route",
+                                          account_route_name(a->route)));
+    return 0;
+}
+
+struct chosen {
+    struct account *accounts;
+    size_t count;
+};
+
+static int collect_account(void *ctx, const struct account *a)
+{
+    struct chosen *all = ctx;
+
+    if ((all->count & (all->count - 1)) == 0)
+        all->accounts =
+            mem_grow(all->accounts, (all->count ? all->count * 2 : 1) *
+                                        sizeof(*all->accounts));
+    all->accounts[all->count++] = *a;
+    return 0;
+}
+
+int command_cutover(struct command *c, const json_t *args, json_t *result,
+                    struct err *err)
+{
+    const char *name = wire_text(args, "domain");
+    struct chosen all = {NULL, 0};
+    json_t *list = json_array();
+    struct domain d;
+    struct account a;
+    int rc = 0;
+
+    json_object_set_new(result, "accounts", list);
+    if (!name) {
+        if (need_both(c, args, &a, &d, err) == -1)
+            return -1;
+        return cut_over(c, &a, &d, list, err);
+    }
+    if (command_need_domain(c, name, &d, err) == -1)
+        return -1;
+    rc = account_each(c->db, d.id, collect_account, &all, err);
+    for (size_t i = 0; rc == 0 && i < all.count; i++)
+        rc = cut_over(c, &all.accounts[i], &d, list, err);
+    free(all.accounts);
+    return rc;
+}

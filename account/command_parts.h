@@ -1,0 +1,52 @@
+/*
+ * What the files of commands share among themselves: the functions that the
+ * table in command.c names, and small steps that several of them take.
+ */
+#ifndef ACCOUNT_COMMAND_PARTS_H
+#define ACCOUNT_COMMAND_PARTS_H
+
+#include "account/command.h"
+#include "db/accounts.h"
+#include "db/domains.h"
+#include "db/jobs.h"
+
+/* Fills an empty object. */
+typedef int command_fn(struct command *c, const json_t *args, json_t *result,
+                       struct err *err);
+
+command_fn command_domain_add, command_domain_set, command_domain_list,
+    command_domain_show, command_domain_enable, command_domain_disable,
+    command_domain_remove;
+command_fn command_account_list, command_account_show, command_account_pause,
+    command_account_resume, command_account_remove;
+command_fn command_migrate, command_cutover, command_status;
+
+/* The domain or account that args name ("name", "address"), or ERR_SETUP "no
+   such ...". */
+int command_need_domain(struct command *c, const char *name, struct domain *out,
+                        struct err *err);
+int command_need_account(struct command *c, const char *address,
+                         struct account *out, struct err *err);
+/* args->field as text, or ERR_SETUP "... is missing". */
+const char *command_need_text(const json_t *args, const char *field,
+                              struct err *err);
+
+/* Queue a job due now. */
+int command_queue(struct command *c, const struct account *a,
+                  const struct domain *d, enum job_kind kind, struct err *err);
+/* Remember that a leased job of the account must end. */
+void command_stop(struct command *c, int64_t account_id);
+int command_audit(struct command *c, int64_t account_id, const char *event,
+                  const char *detail, struct err *err);
+
+/* One account as JSON: what a list shows of it. New reference. */
+json_t *command_account_json(const struct account *a, const char *domain);
+
+/* Bring an account that nothing moves any more back to copying: failed and
+   paused ones, and those that were never started; others are looked at now.
+   *what_out is the word for it. */
+int command_set_going(struct command *c, struct account *a,
+                      const struct domain *d, const char **what_out,
+                      struct err *err);
+
+#endif
