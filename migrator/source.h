@@ -18,6 +18,7 @@ struct source;
 struct source_folder {
     char *name;     /* owned */
     char separator; /* NUL: none (NIL) */
+    bool exists;    /* false: only a subscription names it */
     bool is_selectable;
     bool is_subscribed;
 };
@@ -54,7 +55,6 @@ struct source_message {
     int64_t date;     /* INTERNALDATE, Unix seconds */
     int zone_minutes; /* and its zone, east is positive */
     uint32_t size;    /* RFC822.SIZE: a hint */
-    uint64_t modseq;
     const char *keywords[SOURCE_KEYWORDS_MAX]; /* borrowed for the call */
     unsigned keyword_count;
 };
@@ -102,16 +102,23 @@ int source_examine(struct source *source, const char *folder,
 /* All UIDs of the folder, ascending, each once; *uids_out is for free(). */
 int source_uids(struct source *source, uint32_t **uids_out, size_t *count_out,
                 struct err *err);
-/* UID FLAGS and, if is_whole, INTERNALDATE RFC822.SIZE (MODSEQ where there is
-   CONDSTORE) of these UIDs (ascending). */
+/* UID FLAGS and, if is_whole, INTERNALDATE RFC822.SIZE of these UIDs
+   (ascending). */
 int source_metadata(struct source *source, const uint32_t *uids, size_t count,
                     bool is_whole, source_message_fn *fn, void *ctx,
                     struct err *err);
-/* Flags changed since modseq (CONDSTORE), up to UID last; with QRESYNC also
-   what is gone (vanished may be NULL where the peer has no QRESYNC). */
-int source_changes(struct source *source, uint32_t last, uint64_t modseq,
-                   source_message_fn *fn, source_vanished_fn *vanished,
-                   void *ctx, struct err *err);
+
+struct source_changed {
+    uint32_t first, last; /* UIDs to look at */
+    uint64_t since;       /* HIGHESTMODSEQ of the last time */
+    source_message_fn *message;
+    source_vanished_fn *vanished; /* NULL: do not ask (needs QRESYNC) */
+    void *ctx;
+};
+
+/* Flags changed since a HIGHESTMODSEQ (CONDSTORE), and what is gone since. */
+int source_changes(struct source *source, const struct source_changed *changed,
+                   struct err *err);
 /* Bodies of these UIDs (ascending), streamed in the order they arrive, several
    messages a command. ERR_ITEM: the peer answered NO or BAD; what had end()
    called is there. ERR_RETRY: the connection is gone. A body that the peer
