@@ -106,8 +106,7 @@ static int cut_literal(struct cutter *cut, struct slice *out)
     text_end = (size_t)(line_end - cut->at);
     if (text_end > 0 && line_end[-1] == '\r')
         text_end--;
-    if (!announces_literal(cut->at - 1, 1, text_end + 1, &out->length,
-                           &is_waiting) ||
+    if (!announces_literal(cut->at, 0, text_end, &out->length, &is_waiting) ||
         out->length > (size_t)(cut->end - line_end - 1))
         return -1;
     /* the braces must begin here: "{x{3}" is no literal */
