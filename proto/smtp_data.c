@@ -66,20 +66,16 @@ static enum smtp_data_state after_bare_cr(struct sink *s, char byte)
     return go_on(s, byte);
 }
 
-/* A dot began the line and the message did not end. RFC 5321 4.5.2: it was
-   added by the sender, and is sent on in the same way. A lone dot before a bare
-   line end is no such addition by a correct sender, but the text of one that
-   does not stuff: it stays a dot either way. */
+/* A dot began the line and the message did not end: RFC 5321 4.5.2 takes it
+   away. Before a bare line end it is the text of a sender that does not stuff,
+   and stays. */
 static enum smtp_data_state after_dot(struct sink *s, char byte)
 {
-    *s->at++ = '.';
-    if (byte == '\n') {
+    if (byte == '.' || byte == '\n') {
+        *s->at++ = '.';
         put(s, '.');
-        return end_line(s, DATA_BARE_START);
     }
-    if (byte != '.')
-        put(s, '.');
-    return go_on(s, byte);
+    return byte == '.' ? DATA_LINE : go_on(s, byte);
 }
 
 static enum smtp_data_state after_dot_cr(struct sink *s, char byte)

@@ -101,7 +101,7 @@ void smtp_reply_write(const struct smtp_reply *reply, struct buf *out)
 {
     const char *text = reply->text;
     bool wants_code = reply->code / 100 != 3 && !smtp_reply_has_enhanced(reply);
-    char enhanced[8] = "";
+    char enhanced[24] = "";
 
     if (wants_code)
         snprintf(enhanced, sizeof(enhanced), "%d.0.0 ", reply->code / 100);
