@@ -1,0 +1,179 @@
+#include "migrator/job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+static int get_text(const json_t *message, const char *field, char *out,
+                    size_t size, struct err *err)
+{
+    const json_t *value = json_object_get(message, field);
+    const char *text = json_string_value(value);
+
+    out[0] = '\0';
+    if (text == NULL)
+        return 0;
+    if (json_string_length(value) >= size || strlen(text) >= size)
+        return err_set(err, ERR_SETUP, "job: %s too long", field);
+    memcpy(out, text, strlen(text) + 1);
+    return 0;
+}
+
+static int get_url(const json_t *message, const char *field,
+                   struct mail_url *out, struct err *err)
+{
+    const char *text = json_string_value(json_object_get(message, field));
+
+    *out = (struct mail_url){0};
+    if (text == NULL || text[0] == '\0')
+        return 0;
+    return mail_url_parse(text, out, err);
+}
+
+static int get_argv(const json_t *message, char ***out, struct err *err)
+{
+    const json_t *list = json_object_get(message, "doveadm");
+    size_t count = json_array_size(list);
+    char **argv;
+
+    *out = NULL;
+    if (count == 0)
+        return 0;
+    argv = mem_alloc((count + 1) * sizeof(*argv));
+    *out = argv;
+    for (size_t i = 0; i < count; i++) {
+        const char *word = json_string_value(json_array_get(list, i));
+
+        if (word == NULL)
+            return err_set(err, ERR_SETUP, "job: doveadm is no list of words");
+        argv[i] = mem_dup_text(word);
+    }
+    return 0;
+}
+
+static int get_texts(const json_t *m, struct migration_job *j, struct err *err)
+{
+    const struct {
+        const char *field;
+        char *out;
+        size_t size;
+    } texts[] = {
+        {"address", j->address, sizeof(j->address)},
+        {"legacy_user", j->legacy_user, sizeof(j->legacy_user)},
+        {"master_user", j->master_user, sizeof(j->master_user)},
+        {"ca_file", j->ca_file, sizeof(j->ca_file)},
+        {"tls_minimum", j->tls_minimum, sizeof(j->tls_minimum)},
+        {"maildir", j->maildir, sizeof(j->maildir)},
+        {"ledger_dir", j->ledger_dir, sizeof(j->ledger_dir)},
+        {"prefix", j->prefix, sizeof(j->prefix)},
+        {"separator", j->separator, sizeof(j->separator)},
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        if (get_text(m, texts[i].field, texts[i].out, texts[i].size, err) == -1)
+            return -1;
+    return 0;
+}
+
+static int check_job(const struct migration_job *j, struct err *err)
+{
+    if (j->address[0] == '\0' || j->legacy_user[0] == '\0')
+        return err_set(err, ERR_SETUP, "job: address or legacy_user missing");
+    if (j->maildir[0] != '/' || j->ledger_dir[0] != '/')
+        return err_set(err, ERR_SETUP,
+                       "job: maildir and ledger_dir must be absolute paths");
+    if (j->legacy_imap.host[0] == '\0')
+        return err_set(err, ERR_SETUP, "job: legacy_imap missing");
+    return 0;
+}
+
+int migration_job_decode(const json_t *message, struct migration_job *out,
+                         struct err *err)
+{
+    const json_t *password = json_object_get(message, "password");
+    const char *kind = json_string_value(json_object_get(message, "kind"));
+    int number = kind == NULL ? -1 : job_kind_named(kind);
+
+    memset(out, 0, sizeof(*out));
+    secret_init(&out->password);
+    if (number == -1)
+        return err_set(err, ERR_SETUP, "job: no such kind");
+    out->kind = (enum job_kind)number;
+    out->id = json_integer_value(json_object_get(message, "id"));
+    out->account_id =
+        json_integer_value(json_object_get(message, "account_id"));
+    out->epoch = json_integer_value(json_object_get(message, "epoch"));
+    out->has_prefix = json_is_true(json_object_get(message, "has_prefix"));
+    out->inbox_only = json_is_true(json_object_get(message, "inbox_only"));
+    out->is_full = json_is_true(json_object_get(message, "is_full"));
+    if (json_is_string(password))
+        secret_set(&out->password, json_string_value(password),
+                   json_string_length(password));
+    if (get_texts(message, out, err) == -1 ||
+        get_url(message, "legacy_imap", &out->legacy_imap, err) == -1 ||
+        get_url(message, "legacy_pop3", &out->legacy_pop3, err) == -1 ||
+        get_url(message, "local_imap", &out->local_imap, err) == -1 ||
+        get_argv(message, &out->doveadm, err) == -1 ||
+        check_job(out, err) == -1) {
+        migration_job_release(out);
+        return -1;
+    }
+    return 0;
+}
+
+static void put_url(json_t *message, const char *field,
+                    const struct mail_url *url)
+{
+    char text[320];
+
+    if (url->host[0] != '\0')
+        json_object_set_new(message, field,
+                            json_string(mail_url_format(url, text)));
+}
+
+json_t *migration_job_encode(const struct migration_job *job)
+{
+    json_t *m = json_pack(
+        "{s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, "
+        "s:s, s:b, s:b}",
+        "id", (json_int_t)job->id, "account_id", (json_int_t)job->account_id,
+        "epoch", (json_int_t)job->epoch, "kind", job_kind_name(job->kind),
+        "address", job->address, "legacy_user", job->legacy_user, "master_user",
+        job->master_user, "ca_file", job->ca_file, "tls_minimum",
+        job->tls_minimum, "maildir", job->maildir, "ledger_dir",
+        job->ledger_dir, "has_prefix", job->has_prefix, "prefix", job->prefix,
+        "separator", job->separator, "inbox_only", job->inbox_only, "is_full",
+        job->is_full);
+
+    if (m == NULL) /* a text that is no UTF-8 */
+        return json_object();
+    put_url(m, "legacy_imap", &job->legacy_imap);
+    put_url(m, "legacy_pop3", &job->legacy_pop3);
+    put_url(m, "local_imap", &job->local_imap);
+    /* a password may be any bytes but NUL; what is no UTF-8 is kept as it is */
+    json_object_set_new(m, "password",
+                        json_stringn_nocheck(job->password.bytes != NULL
+                                                 ? job->password.bytes
+                                                 : "",
+                                             job->password.length));
+    if (job->doveadm != NULL) {
+        json_t *list = json_array();
+
+        for (char **word = job->doveadm; *word != NULL; word++)
+            json_array_append_new(list, json_string(*word));
+        json_object_set_new(m, "doveadm", list);
+    }
+    return m;
+}
+
+void migration_job_release(struct migration_job *job)
+{
+    secret_wipe(&job->password);
+    if (job->doveadm != NULL)
+        for (char **word = job->doveadm; *word != NULL; word++)
+            free(*word);
+    free(job->doveadm);
+    job->doveadm = NULL;
+}

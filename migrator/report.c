@@ -1,0 +1,72 @@
+#include "migrator/report.h"
+
+#include <stdio.h>
+#include <stddef.h>
+#include <string.h>
+
+static const struct {
+    const char *key;
+    size_t offset;
+} numbers[] = {
+#define NUMBER(name)                                                           \
+    {                                                                          \
+#name, offsetof(struct migration_report, name)                         \
+    }
+    NUMBER(folders),        NUMBER(messages),    NUMBER(bytes),
+    NUMBER(messages_total), NUMBER(bytes_total), NUMBER(copied),
+    NUMBER(removed),        NUMBER(reflagged),   NUMBER(appended),
+    NUMBER(set_aside),      NUMBER(differences),
+#undef NUMBER
+};
+#define NUMBER_COUNT (sizeof(numbers) / sizeof(numbers[0]))
+
+json_t *migration_report_encode(const struct migration_report *report)
+{
+    json_t *m = json_object();
+
+    for (size_t i = 0; i < NUMBER_COUNT; i++) {
+        int64_t value;
+
+        memcpy(&value, (const char *)report + numbers[i].offset, sizeof(value));
+        json_object_set_new(m, numbers[i].key, json_integer(value));
+    }
+    json_object_set_new(m, "is_quiet", json_boolean(report->is_quiet));
+    if (report->has_prefix) {
+        json_object_set_new(m, "prefix", json_string(report->prefix));
+        json_object_set_new(m, "separator", json_string(report->separator));
+    }
+    if (report->details != NULL)
+        json_object_set(m, "details", report->details);
+    return m;
+}
+
+void migration_report_decode(const json_t *message,
+                             struct migration_report *out)
+{
+    const char *prefix = json_string_value(json_object_get(message, "prefix"));
+    const char *separator =
+        json_string_value(json_object_get(message, "separator"));
+    json_t *details = json_object_get(message, "details");
+
+    memset(out, 0, sizeof(*out));
+    for (size_t i = 0; i < NUMBER_COUNT; i++) {
+        int64_t value =
+            json_integer_value(json_object_get(message, numbers[i].key));
+
+        memcpy((char *)out + numbers[i].offset, &value, sizeof(value));
+    }
+    out->is_quiet = json_is_true(json_object_get(message, "is_quiet"));
+    out->has_prefix = prefix != NULL && separator != NULL;
+    snprintf(out->prefix, sizeof(out->prefix), "%s",
+             prefix != NULL ? prefix : "");
+    snprintf(out->separator, sizeof(out->separator), "%s",
+             separator != NULL ? separator : "");
+    if (json_is_array(details))
+        out->details = json_incref(details);
+}
+
+void migration_report_release(struct migration_report *report)
+{
+    json_decref(report->details);
+    report->details = NULL;
+}
