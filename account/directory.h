@@ -28,7 +28,8 @@ struct directory_ops {
        reach legacy, end what can be ended within quiet_within_ms, and call
        directory_quiet() as soon as nothing of it is left towards legacy
        (possibly at once, from inside this call). Nobody calls back to take it
-       away: a release follows. */
+       away: a release follows. Told again with the same epoch after the
+       connection to state broke: quiet is then owed again. */
     void (*on_hold)(void *ctx, int64_t account_id, int64_t epoch,
                     int64_t quiet_within_ms);
     /* The hold with that epoch is over (flipped or not): what was ended for it
@@ -36,10 +37,13 @@ struct directory_ops {
     void (*on_release)(void *ctx, int64_t account_id, int64_t epoch);
 };
 
-/* socket_path: state's socket. role: "login" or "smtp". */
+/* socket_path: state's socket. role: "login" or "smtp". Connects from the first
+   turn of the loop on, since state waits for every process before a flip; ops
+   and ctx are borrowed, the strings copied. */
 struct directory *directory_new(struct loop *loop, const char *socket_path,
                                 const char *role,
                                 const struct directory_ops *ops, void *ctx);
+/* Drops what is under way without calling back; safe inside its callbacks. */
 void directory_free(struct directory **d);
 
 struct directory_answer {
@@ -55,8 +59,10 @@ struct directory_answer {
     struct mail_url legacy_smtp;
 };
 
-/* err is set and answer is ROUTE_UNAVAILABLE when state could not be asked in
-   time; both are borrowed for the call. Called once, from the loop. */
+/* Neither is ever NULL. err->kind is ERR_NONE when state has answered; when it
+   could not be asked in time (5 s without a connection, 30 s in all), err says
+   so (ERR_RETRY) and the answer is ROUTE_UNAVAILABLE. Both are borrowed for the
+   call. Called once, from the loop, never from inside directory_ask(). */
 typedef void directory_answer_fn(void *ctx,
                                  const struct directory_answer *answer,
                                  const struct err *err);
@@ -86,10 +92,12 @@ struct directory_query *directory_learn(struct directory *d,
                                         const struct directory_learn *learnt,
                                         directory_answer_fn *fn, void *ctx);
 
-/* fn will not be called (what was asked may still happen). */
+/* fn will not be called (what was asked may still happen). Only for a question
+   whose fn has not been called yet; *query becomes NULL. */
 void directory_cancel(struct directory_query **query);
 
-/* Local has accepted a login of this account. */
+/* Local has accepted a login of this account. Lost without a connection: the
+   next login tells it again. */
 void directory_confirm(struct directory *d, int64_t account_id);
 
 /* A session that must not be cut is open (POP3: its DELEs commit at QUIT), so

@@ -17,6 +17,11 @@
  *            local_user, imap, pop3, smtp (URLs; absent: none)
  *   hold     account, epoch, quiet_within_ms
  *   release  account, epoch
+ *   welcome                                    after hello, once every hold in
+ *                                              force has been sent: any other
+ *                                              hold this process remembers is
+ *                                              over. Every other message but
+ *                                              hold says the same.
  *
  * jobs -> state
  *   hello    role ("jobs"), pid
