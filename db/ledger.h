@@ -87,6 +87,8 @@ void ledger_folders_free(struct ledger_folder **folders, size_t count);
 /* Insert (id 0; sets id) or update. */
 int ledger_folder_save(struct ledger *ledger, struct ledger_folder *folder,
                        struct err *err);
+/* Remove its messages and keywords. */
+int ledger_folder_empty(struct ledger *ledger, int64_t folder, struct err *err);
 /* With all its messages and keywords. */
 int ledger_folder_remove(struct ledger *ledger, int64_t folder,
                          struct err *err);

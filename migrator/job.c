@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account/wire.h"
 #include "base/mem.h"
 
 static int get_text(const json_t *message, const char *field, char *out,
@@ -89,10 +90,25 @@ static int check_job(const struct migration_job *j, struct err *err)
     return 0;
 }
 
+static void get_password(const json_t *message, struct secret *out)
+{
+    const json_t *text = json_object_get(message, "password");
+    char bytes[1024];
+    long length;
+
+    if (json_is_string(text)) {
+        secret_set(out, json_string_value(text), json_string_length(text));
+        return;
+    }
+    length = wire_bytes(message, "password64", bytes, sizeof(bytes));
+    if (length >= 0)
+        secret_set(out, bytes, (size_t)length);
+    explicit_bzero(bytes, sizeof(bytes));
+}
+
 int migration_job_decode(const json_t *message, struct migration_job *out,
                          struct err *err)
 {
-    const json_t *password = json_object_get(message, "password");
     const char *kind = json_string_value(json_object_get(message, "kind"));
     int number = kind == NULL ? -1 : job_kind_named(kind);
 
@@ -108,9 +124,7 @@ int migration_job_decode(const json_t *message, struct migration_job *out,
     out->has_prefix = json_is_true(json_object_get(message, "has_prefix"));
     out->inbox_only = json_is_true(json_object_get(message, "inbox_only"));
     out->is_full = json_is_true(json_object_get(message, "is_full"));
-    if (json_is_string(password))
-        secret_set(&out->password, json_string_value(password),
-                   json_string_length(password));
+    get_password(message, &out->password);
     if (get_texts(message, out, err) == -1 ||
         get_url(message, "legacy_imap", &out->legacy_imap, err) == -1 ||
         get_url(message, "legacy_pop3", &out->legacy_pop3, err) == -1 ||
@@ -133,6 +147,18 @@ static void put_url(json_t *message, const char *field,
                             json_string(mail_url_format(url, text)));
 }
 
+/* A password may be any bytes but NUL; JSON carries only UTF-8. */
+static void put_password(json_t *message, const struct secret *password)
+{
+    const char *bytes = password->bytes != NULL ? password->bytes : "";
+    json_t *text = json_stringn(bytes, password->length);
+
+    if (text != NULL)
+        json_object_set_new(message, "password", text);
+    else
+        wire_put_bytes(message, "password64", bytes, password->length);
+}
+
 json_t *migration_job_encode(const struct migration_job *job)
 {
     json_t *m = json_pack(
@@ -152,12 +178,7 @@ json_t *migration_job_encode(const struct migration_job *job)
     put_url(m, "legacy_imap", &job->legacy_imap);
     put_url(m, "legacy_pop3", &job->legacy_pop3);
     put_url(m, "local_imap", &job->local_imap);
-    /* a password may be any bytes but NUL; what is no UTF-8 is kept as it is */
-    json_object_set_new(m, "password",
-                        json_stringn_nocheck(job->password.bytes != NULL
-                                                 ? job->password.bytes
-                                                 : "",
-                                             job->password.length));
+    put_password(m, &job->password);
     if (job->doveadm != NULL) {
         json_t *list = json_array();
 
