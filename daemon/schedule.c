@@ -1,0 +1,77 @@
+#include "daemon/schedule.h"
+
+#define HOUR_MS        (60 * 60 * 1000LL)
+#define FIRST_PASSES   (60 * 1000LL) /* of a trail: every folder each time */
+#define PEERS_KNOWN_MS 1000 /* master tells state about its peers at once */
+
+static const char *const gate_names[] = {
+    "ready",     "not_wanted", "not_enabled", "not_copied",
+    "not_clean", "not_learnt", "not_yet",     "peers_unknown"};
+_Static_assert(sizeof(gate_names) / sizeof(gate_names[0]) == FLIP_GATE_COUNT,
+               "a name for each gate");
+
+const char *flip_gate_name(enum flip_gate gate)
+{
+    return gate_names[gate];
+}
+
+int64_t schedule_retry_ms(unsigned attempts, unsigned retry_seconds)
+{
+    int64_t wait_ms = (int64_t)retry_seconds * 1000;
+
+    while (attempts-- > 0 && wait_ms < HOUR_MS)
+        wait_ms *= 2;
+    return wait_ms < HOUR_MS ? wait_ms : HOUR_MS;
+}
+
+enum flip_gate schedule_flip(const struct account *account,
+                             const struct domain *domain, bool are_peers_known,
+                             int64_t now)
+{
+    if (!domain->is_enabled)
+        return FLIP_NOT_ENABLED;
+    if (domain->cutover != CUTOVER_AUTO && !account->wants_flip)
+        return FLIP_NOT_WANTED;
+    if (account->route != ROUTE_LEGACY || account->copy != COPY_DELTA)
+        return FLIP_NOT_COPIED;
+    if (!account->is_clean)
+        return FLIP_NOT_CLEAN;
+    if (!account->has_hash)
+        return FLIP_NOT_LEARNT;
+    if (account->next_flip_at > now)
+        return FLIP_NOT_YET;
+    if (!are_peers_known)
+        return FLIP_PEERS_UNKNOWN;
+    return FLIP_READY;
+}
+
+int64_t schedule_delta(const struct account *account, enum flip_gate gate,
+                       unsigned delta_seconds, int64_t now)
+{
+    int64_t due = now + (int64_t)delta_seconds * 1000;
+
+    if (gate == FLIP_PEERS_UNKNOWN)
+        return now + PEERS_KNOWN_MS;
+    if (gate == FLIP_NOT_YET && account->next_flip_at < due)
+        return account->next_flip_at;
+    return due;
+}
+
+int64_t schedule_trail(int64_t flipped_at, unsigned inbox_seconds, int64_t now)
+{
+    static const int64_t first_ms[] = {1000, 5000, 15000, 60000};
+
+    for (unsigned i = 0; i < sizeof(first_ms) / sizeof(first_ms[0]); i++)
+        if (flipped_at + first_ms[i] > now)
+            return flipped_at + first_ms[i];
+    return now + (int64_t)inbox_seconds * 1000;
+}
+
+bool schedule_trail_is_full(int64_t flipped_at, int64_t last_full_at,
+                            unsigned full_seconds, int64_t now)
+{
+    /* the last of the first passes may start a little late */
+    if (now <= flipped_at + FIRST_PASSES + 5000)
+        return true;
+    return last_full_at + (int64_t)full_seconds * 1000 <= now;
+}

@@ -1,0 +1,52 @@
+/*
+ * When the next step of a migration is due, and whether the flip may begin.
+ * Pure: times come in and go out as Unix milliseconds.
+ */
+#ifndef DAEMON_SCHEDULE_H
+#define DAEMON_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "db/accounts.h"
+#include "db/domains.h"
+
+#define SCHEDULE_BUSY_MS 15000 /* until a hold that was "busy" is tried again  \
+                                */
+
+/* Distance to the next try after `attempts` failed ones: retry_seconds,
+   doubling, at most an hour. */
+int64_t schedule_retry_ms(unsigned attempts, unsigned retry_seconds);
+
+/* What stands between an account and its flip; FLIP_READY if nothing. */
+enum flip_gate {
+    FLIP_READY,
+    FLIP_NOT_WANTED,    /* neither by the domain nor by an operator */
+    FLIP_NOT_ENABLED,   /* domain */
+    FLIP_NOT_COPIED,    /* or held, or flipped already */
+    FLIP_NOT_CLEAN,     /* the last delta had differences or set aside */
+    FLIP_NOT_LEARNT,    /* local would not know the password */
+    FLIP_NOT_YET,       /* a failed hold is too fresh */
+    FLIP_PEERS_UNKNOWN, /* who else must be quiet is not known yet */
+    FLIP_GATE_COUNT
+};
+enum flip_gate schedule_flip(const struct account *account,
+                             const struct domain *domain, bool are_peers_known,
+                             int64_t now);
+const char *flip_gate_name(enum flip_gate gate);
+
+/* When the next delta of an account that waits for its flip is due. */
+int64_t schedule_delta(const struct account *account, enum flip_gate gate,
+                       unsigned delta_seconds, int64_t now);
+
+/* When the next pass of the trail is due: 1, 5, 15 and 60 s after the flip,
+   then every inbox_seconds. */
+int64_t schedule_trail(int64_t flipped_at, unsigned inbox_seconds, int64_t now);
+
+/* Whether a pass that starts now looks into every folder: the first ones do,
+   and then one as soon as full_seconds have passed since the last that did
+   (0: none remembered). */
+bool schedule_trail_is_full(int64_t flipped_at, int64_t last_full_at,
+                            unsigned full_seconds, int64_t now);
+
+#endif
