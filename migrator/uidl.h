@@ -14,8 +14,6 @@
 #include "db/ledger.h"
 #include "migrator/job.h"
 
-#define UIDL_SIZE 71 /* RFC 1939: 1 to 70 characters 0x21..0x7E, and NUL */
-
 /* Give each STORED row of INBOX (inbox is its folder's id) its UIDL and, where
    POP3's order is not that of the UIDs, its order; in one transaction of its
    own, the caller has none open. job->legacy_pop3 has a host. Does nothing, and
@@ -29,22 +27,28 @@ int uidl_learn(const struct migration_job *job, struct ledger *ledger,
 
 /* One message as POP3 lists it, in the order of its numbers. */
 struct uidl_listed {
-    char uidl[UIDL_SIZE]; /* "" : refused or not told */
-    int64_t size_bytes;   /* octets of LIST, -1 unknown */
+    char *uidl;         /* owned by the caller; NULL: refused or not told */
+    int64_t size_bytes; /* octets of LIST, -1 unknown */
 };
 
 /* One message of INBOX, in the order of UIDs. */
 struct uidl_message {
     uint32_t uid;
-    int64_t size_bytes; /* RFC822.SIZE */
-    int64_t matched;    /* out: index into the listed ones, -1 none */
+    int64_t size_bytes; /* with CRLF line ends, as RFC822.SIZE counts */
+    int64_t matched;    /* in and out: index into the listed ones, -1 none */
 };
 
-/* Match both lists. POP3 lists INBOX in the order of UIDs on nearly every
-   server, so equal sizes in equal order are taken first (tolerating messages
-   that only one side has); what is left over is matched by a size that is
-   unique on both sides. Never gives one listed message to two. Returns how
-   many were matched; bounded time and memory (linear in the lists). */
+/* Whether a UIDL can be kept: 1 to 70 characters 0x21..0x7E (RFC 1939). */
+bool uidl_is_valid(const char *text);
+
+/* Match both lists. Pairs known before (matched not -1) stay. Sizes that only
+   one message has on either side are trusted first; between those that stand in
+   order (or in backward order) equal sizes are paired in that order, messages
+   that only one side has are tolerated, and as many messages on both sides
+   between two trusted pairs belong together though POP3 counts their octets
+   otherwise. In a shuffled list only sizes that both sides have equally often
+   are paired. Never gives one listed message to two. Returns how many are
+   matched; n log n in time. */
 size_t uidl_match(const struct uidl_listed *listed, size_t listed_count,
                   struct uidl_message *messages, size_t message_count);
 
