@@ -77,6 +77,8 @@ $(O)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+$(O)/db/control.o: db/schema.sql
+
 # tests/unit/base_buf_test.c is linked with its layer (base) and those below;
 # login_x_test with login-proxy, smtp_x_test with smtp-proxy.
 layer_of = $(or $(filter $(firstword $(subst _, ,$(1)))%,$(LAYERS)),base)

@@ -27,6 +27,8 @@ struct db_options {
     bool create;    /* if it is missing, mode 0640 */
     bool read_only; /* opened without changing it */
     bool keep_wal;  /* SQLITE_FCNTL_PERSIST_WAL */
+    bool is_alone;  /* hold an exclusive lock on "PATH.lock" as long as it is
+                       open; ERR_RETRY if somebody else has it */
     /* schema and its upgrades: scripts[i] takes version i to i + 1, each in a
        transaction of its own, recorded in PRAGMA user_version; a database newer
        than script_count is refused (ERR_SETUP). */
@@ -34,7 +36,9 @@ struct db_options {
     int script_count;
 };
 
-/* WAL, busy timeout 10 s, foreign keys on, secure_delete on. */
+/* WAL, busy timeout 10 s, foreign keys on, secure_delete on.
+   Errors of all functions: ERR_RETRY for a lock held too long, else ERR_SETUP
+   (a broken rule of the schema is one too: see db_is_conflict). */
 int db_open(const char *path, const struct db_options *options,
             struct db **db_out, struct err *err);
 void db_close(struct db **db);
@@ -67,7 +71,12 @@ const void *db_blob(struct db_statement *s, int column, size_t *length_out);
 bool db_is_null(struct db_statement *s, int column);
 int64_t db_last_row_id(struct db *db);
 int db_changed_rows(struct db *db);
-/* VACUUM INTO. */
+/* The last error of this db was a UNIQUE or PRIMARY KEY rule. */
+bool db_is_conflict(const struct db *db);
+/* Move the WAL into the file and empty it, so that what was deleted or wiped is
+   gone from the disk. Not while statements are under way. */
+int db_checkpoint(struct db *db, struct err *err);
+/* VACUUM INTO; path must not exist. On disk when it returns. */
 int db_backup(struct db *db, const char *path, struct err *err);
 
 #endif
