@@ -1,0 +1,31 @@
+/*
+ * Folder names of legacy as directories of a Maildir++ and as lines of its
+ * subscriptions. Pure. A client sees the same name on both sides, because local
+ * is told legacy's personal prefix and separator; what a Maildir++ directory
+ * cannot hold is written as \xx in hexadecimal, as Dovecot's listescape does.
+ */
+#ifndef MIGRATOR_FOLDER_NAME_H
+#define MIGRATOR_FOLDER_NAME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define FOLDER_DIRECTORY_SIZE 256 /* NAME_MAX and the end */
+
+/* The directory below the root: "" for INBOX, ".A.B" for A/B. 8-bit names are
+   turned into modified UTF-7. ERR_ITEM if the name cannot be held: too long,
+   an empty part, or outside of the personal prefix. */
+int folder_directory(const char *name, char separator, const char *prefix,
+                     char out[FOLDER_DIRECTORY_SIZE], struct err *err);
+
+/* The line for the subscriptions file (version 2: parts set apart by tabs);
+   INBOX is "INBOX". */
+int folder_subscription(const char *name, char separator, const char *prefix,
+                        char out[FOLDER_DIRECTORY_SIZE], struct err *err);
+
+/* A number that differs between the folders of a mailbox, for file names. */
+uint32_t folder_hash(const char *name);
+
+#endif

@@ -1,0 +1,115 @@
+/*
+ * A Maildir++ that nobody reads yet. File names are made from the identity of
+ * the message on legacy, so that a replay after a crash writes the same names;
+ * everything Dovecot would have to find out by reading is in names and in
+ * dovecot-uidlist.
+ */
+#ifndef MIGRATOR_STORE_MAILDIR_H
+#define MIGRATOR_STORE_MAILDIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define STORE_NAME_SIZE    160
+#define STORE_KEYWORDS_MAX 26 /* a letter each */
+#define STORE_DIGEST_SIZE  16
+#define STORE_UIDNEXT_GAP  1000 /* what legacy may still give out at the flip  \
+                                 */
+#define STORE_WITNESS "mailhaul-witness"
+
+struct store;
+struct store_folder;
+
+struct store_message {
+    uint32_t uid;
+    uint8_t flags; /* enum message_flag */
+    uint64_t keywords;
+    int64_t date; /* INTERNALDATE, Unix seconds */
+    uint32_t size, vsize;
+};
+
+/* Make the Maildir if it is missing. With is_durable each file is on disk
+   before its call returns; else store_sync() brings everything there. */
+int store_open(const char *maildir, bool is_durable, struct store **out,
+               struct err *err);
+void store_close(struct store **store);
+/* One syncfs, if anything was written. */
+int store_sync(struct store *store, struct err *err);
+
+/* The witness says which epoch the mailbox was handed over in. */
+int store_write_witness(struct store *store, int64_t epoch, struct err *err);
+bool store_has_witness(const struct store *store);
+int store_remove_witness(struct store *store, struct err *err);
+
+/* Lines are those of folder_subscription(). */
+int store_write_subscriptions(struct store *store, char *const *lines,
+                              size_t count, struct err *err);
+/* Remove a folder with everything in it; "" empties INBOX. */
+int store_remove_folder(struct store *store, const char *directory,
+                        struct err *err);
+
+/* Open it for writing, made if it is missing. hash and uidvalidity go into the
+   names. */
+int store_folder_open(struct store *store, const char *directory, uint32_t hash,
+                      uint32_t uidvalidity, struct store_folder **out,
+                      struct err *err);
+/* Brings the directory to disk if the store is durable. */
+int store_folder_close(struct store_folder **folder, struct err *err);
+
+/* ---- messages ---- */
+
+/* The bytes of the next message; nothing is there before store_put(). */
+int store_write(struct store_folder *folder, const void *bytes, size_t length,
+                struct err *err);
+/* What was written since the last message: length, length with every line end
+   as CRLF, and digest. */
+void store_measure(struct store_folder *folder, uint32_t *size_out,
+                   uint32_t *vsize_out, uint8_t digest[STORE_DIGEST_SIZE]);
+/* Give it its name and date; message->size and vsize are those measured. */
+int store_put(struct store_folder *folder, const struct store_message *message,
+              struct err *err);
+/* Forget what was written since the last message. */
+void store_drop(struct store_folder *folder);
+
+/* ERR_ITEM if it is not there. */
+int store_rename(struct store_folder *folder, const struct store_message *from,
+                 const struct store_message *to, struct err *err);
+/* It may be missing already. */
+int store_remove(struct store_folder *folder,
+                 const struct store_message *message, struct err *err);
+
+/* ---- repair ---- */
+
+/* Look through the folder's files. known(ctx, uid, &message) says what the
+   ledger has of a UID (false: nothing); files that are not as it says are
+   renamed or removed; those that are right are told by found(ctx, uid). */
+struct store_repair {
+    bool (*known)(void *ctx, uint32_t uid, struct store_message *out);
+    void (*found)(void *ctx, uint32_t uid);
+    void *ctx;
+};
+int store_repair(struct store_folder *folder, const struct store_repair *repair,
+                 struct err *err);
+
+/* Remove the index files that Dovecot itself made in this folder. */
+int store_forget_index(struct store_folder *folder, struct err *err);
+bool store_has_index(const struct store_folder *folder);
+
+/* ---- dovecot-uidlist and dovecot-keywords ---- */
+
+/* A new list, with the next UID; it replaces the old one at the end. */
+int store_list_begin(struct store_folder *folder, uint32_t uidnext,
+                     const char *address, const char *folder_name,
+                     struct err *err);
+/* Ascending by UID. uidl may be NULL, order 0. */
+int store_list_add(struct store_folder *folder,
+                   const struct store_message *message, const char *uidl,
+                   uint32_t order, struct err *err);
+int store_list_end(struct store_folder *folder, struct err *err);
+int store_write_keywords(struct store_folder *folder, char *const *names,
+                         unsigned count, struct err *err);
+
+#endif
