@@ -1,0 +1,401 @@
+#include "db/accounts.h"
+
+#include <string.h>
+
+#include "db/row.h"
+
+/* Columns in the order of their parameters, ?2 first; ?1 is the id. */
+#define STATE_COLUMNS                                                          \
+    "legacy_user, route, copy, epoch, provisioned_epoch, password_state, "     \
+    "legacy_prefix, legacy_separator, folders, messages, bytes, "              \
+    "messages_total, bytes_total, set_aside, hold_failures, next_flip_at, "    \
+    "wants_flip, is_clean, last_error_kind, last_error, last_error_at, "       \
+    "created_at, copied_at, flipped_at, updated_at"
+#define STATE_VALUES                                                           \
+    "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, " \
+    "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26"
+#define AFTER_STATE 27 /* the next free parameter */
+
+#define SELECT                                                                 \
+    "SELECT a.id, a.domain_id, a.address, " STATE_COLUMNS                      \
+    ", s.wrapped_key IS NOT NULL, coalesce(s.password_hash, '') <> '' "        \
+    "FROM accounts a LEFT JOIN secrets s ON s.account_id = a.id "
+
+static int read_states(struct db_statement *s, struct account *out,
+                       struct err *err)
+{
+    int route = account_route_named(db_text(s, 4));
+    int copy = account_copy_named(db_text(s, 5));
+    int password = password_state_named(db_text(s, 8));
+
+    if (route == -1 || copy == -1 || password == -1)
+        return err_set(err, ERR_SETUP, "account %s: unknown state",
+                       out->address);
+    out->route = (enum account_route)route;
+    out->copy = (enum account_copy)copy;
+    out->password_state = (enum password_state)password;
+    out->epoch = db_int(s, 6);
+    out->provisioned_epoch = db_int(s, 7);
+    return 0;
+}
+
+static void read_numbers(struct db_statement *s, struct account *out)
+{
+    out->has_prefix = !db_is_null(s, 9);
+    out->folders = db_int(s, 11);
+    out->messages = db_int(s, 12);
+    out->bytes = db_int(s, 13);
+    out->messages_total = db_int(s, 14);
+    out->bytes_total = db_int(s, 15);
+    out->set_aside = db_int(s, 16);
+    out->hold_failures = (unsigned)db_int(s, 17);
+    out->next_flip_at = db_int(s, 18);
+    out->wants_flip = db_int(s, 19) != 0;
+    out->is_clean = db_int(s, 20) != 0;
+    out->last_error_at = db_int(s, 23);
+    out->created_at = db_int(s, 24);
+    out->copied_at = db_int(s, 25);
+    out->flipped_at = db_int(s, 26);
+    out->updated_at = db_int(s, 27);
+    out->has_seal = db_int(s, 28) != 0;
+    out->has_hash = db_int(s, 29) != 0;
+}
+
+static int read_row(struct db_statement *s, struct account *out,
+                    struct err *err)
+{
+    const struct {
+        char *text;
+        size_t size;
+        int column;
+    } texts[] = {
+        {out->address, sizeof(out->address), 2},
+        {out->legacy_user, sizeof(out->legacy_user), 3},
+        {out->legacy_prefix, sizeof(out->legacy_prefix), 9},
+        {out->legacy_separator, sizeof(out->legacy_separator), 10},
+        {out->last_error_kind, sizeof(out->last_error_kind), 21},
+        {out->last_error, sizeof(out->last_error), 22},
+    };
+
+    memset(out, 0, sizeof(*out));
+    out->id = db_int(s, 0);
+    out->domain_id = db_int(s, 1);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (row_text(s, texts[i].column, texts[i].text, texts[i].size, err) ==
+            -1)
+            return -1;
+    }
+    read_numbers(s, out);
+    return read_states(s, out, err);
+}
+
+/* 1 found, 0 not found, -1 error. */
+static int read_one(struct db_statement *s, struct account *out,
+                    struct err *err)
+{
+    int result = db_step(s, err);
+
+    if (result == 1) {
+        if (read_row(s, out, err) == -1)
+            result = -1;
+        db_finish(s);
+    }
+    return result;
+}
+
+int account_find(struct db *db, const char *address, struct account *out,
+                 struct err *err)
+{
+    struct db_statement *s = db_prepare(db, SELECT "WHERE a.address = ?1", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_text(s, 1, address);
+    return read_one(s, out, err);
+}
+
+int account_get(struct db *db, int64_t id, struct account *out, struct err *err)
+{
+    struct db_statement *s = db_prepare(db, SELECT "WHERE a.id = ?1", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, id);
+    return read_one(s, out, err);
+}
+
+static void bind_states(struct db_statement *s, const struct account *a)
+{
+    db_bind_text(s, 2, a->legacy_user);
+    db_bind_text(s, 3, account_route_name(a->route));
+    db_bind_text(s, 4, account_copy_name(a->copy));
+    db_bind_int(s, 5, a->epoch);
+    db_bind_int(s, 6, a->provisioned_epoch);
+    db_bind_text(s, 7, password_state_name(a->password_state));
+    db_bind_text(s, 8, a->has_prefix ? a->legacy_prefix : NULL);
+    db_bind_text(s, 9, a->has_prefix ? a->legacy_separator : NULL);
+    db_bind_int(s, 10, a->folders);
+    db_bind_int(s, 11, a->messages);
+    db_bind_int(s, 12, a->bytes);
+    db_bind_int(s, 13, a->messages_total);
+    db_bind_int(s, 14, a->bytes_total);
+    db_bind_int(s, 15, a->set_aside);
+    db_bind_int(s, 16, a->hold_failures);
+    db_bind_int(s, 17, a->next_flip_at);
+    db_bind_int(s, 18, a->wants_flip);
+    db_bind_int(s, 19, a->is_clean);
+    db_bind_text(s, 20, a->last_error_kind);
+    db_bind_text(s, 21, a->last_error);
+    db_bind_int(s, 22, a->last_error_at);
+    db_bind_int(s, 23, a->created_at);
+    db_bind_int(s, 24, a->copied_at);
+    db_bind_int(s, 25, a->flipped_at);
+    db_bind_int(s, 26, a->updated_at);
+}
+
+int account_insert(struct db *db, struct account *a, struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db,
+        "INSERT INTO accounts (" STATE_COLUMNS ", domain_id, address) "
+        "VALUES (" STATE_VALUES ", ?27, ?28) ON CONFLICT (address) DO NOTHING",
+        err);
+    int found;
+
+    if (s == NULL)
+        return -1;
+    if (a->created_at == 0)
+        a->created_at = row_now_ms();
+    if (a->updated_at == 0)
+        a->updated_at = a->created_at;
+    bind_states(s, a);
+    db_bind_int(s, AFTER_STATE, a->domain_id);
+    db_bind_text(s, AFTER_STATE + 1, a->address);
+    if (db_run(s, err) == -1)
+        return -1;
+    if (db_changed_rows(db) == 1) {
+        a->id = db_last_row_id(db);
+        a->has_seal = a->has_hash = false;
+        return 1;
+    }
+    found = account_find(db, a->address, a, err);
+    if (found == 0)
+        return err_set(err, ERR_RETRY, "account %s: came and went", a->address);
+    return found == 1 ? 0 : -1;
+}
+
+int account_update(struct db *db, const struct account *a, struct err *err)
+{
+    struct db_statement *s = db_prepare(db,
+                                        "UPDATE accounts SET (" STATE_COLUMNS
+                                        ") = (" STATE_VALUES ") WHERE id = ?1",
+                                        err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, a->id);
+    bind_states(s, a);
+    if (db_run(s, err) == -1)
+        return -1;
+    if (db_changed_rows(db) != 1)
+        return err_set(err, ERR_SETUP, "account %s: no such row", a->address);
+    return 0;
+}
+
+int account_delete(struct db *db, int64_t id, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "DELETE FROM accounts WHERE id = ?1", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, id);
+    return db_run(s, err);
+}
+
+static int each_row(struct db_statement *s,
+                    int (*fn)(void *ctx, const struct account *a), void *ctx,
+                    struct err *err)
+{
+    struct account a;
+    int result;
+
+    while ((result = db_step(s, err)) == 1) {
+        if (read_row(s, &a, err) == -1) {
+            result = -1;
+            break;
+        }
+        if (fn(ctx, &a) != 0) {
+            result = 0;
+            break;
+        }
+    }
+    db_finish(s);
+    return result;
+}
+
+int account_each(struct db *db, int64_t domain_id,
+                 int (*fn)(void *ctx, const struct account *a), void *ctx,
+                 struct err *err)
+{
+    struct db_statement *s;
+
+    if (domain_id == 0) {
+        s = db_prepare(db, SELECT "ORDER BY a.address", err);
+    } else {
+        s = db_prepare(db, SELECT "WHERE a.domain_id = ?1 ORDER BY a.address",
+                       err);
+    }
+    if (s == NULL)
+        return -1;
+    if (domain_id != 0)
+        db_bind_int(s, 1, domain_id);
+    return each_row(s, fn, ctx, err);
+}
+
+int account_each_unsettled(struct db *db,
+                           int (*fn)(void *ctx, const struct account *a),
+                           void *ctx, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db,
+                   SELECT "WHERE a.route = 'held' OR (a.route = 'local' AND "
+                          "a.provisioned_epoch < a.epoch) ORDER BY a.id",
+                   err);
+
+    return s == NULL ? -1 : each_row(s, fn, ctx, err);
+}
+
+static int copy_blob(struct db_statement *s, int column, uint8_t *out,
+                     size_t size, size_t *length_out)
+{
+    const void *bytes = db_blob(s, column, length_out);
+
+    if (*length_out > size)
+        return -1;
+    memcpy(out, bytes, *length_out);
+    return 0;
+}
+
+int account_seal_get(struct db *db, int64_t id, struct account_seal *out,
+                     struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db,
+                   "SELECT wrapped_key, sealed FROM secrets "
+                   "WHERE account_id = ?1 AND wrapped_key IS NOT NULL",
+                   err);
+    int result;
+
+    memset(out, 0, sizeof(*out));
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, id);
+    result = db_step(s, err);
+    if (result == 1 &&
+        (copy_blob(s, 0, out->wrapped_key, sizeof(out->wrapped_key),
+                   &out->wrapped_length) == -1 ||
+         copy_blob(s, 1, out->blob, sizeof(out->blob), &out->blob_length) ==
+             -1))
+        result = err_set(err, ERR_SETUP, "account %lld: seal is too long",
+                         (long long)id);
+    db_finish(s);
+    return result;
+}
+
+int account_seal_set(struct db *db, int64_t id, const struct account_seal *seal,
+                     struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db,
+        "INSERT INTO secrets (account_id, wrapped_key, sealed) "
+        "VALUES (?1, ?2, ?3) ON CONFLICT (account_id) DO UPDATE SET "
+        "wrapped_key = excluded.wrapped_key, sealed = excluded.sealed",
+        err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, id);
+    if (seal != NULL && seal->wrapped_length > 0) {
+        db_bind_blob(s, 2, seal->wrapped_key, seal->wrapped_length);
+        db_bind_blob(s, 3, seal->blob, seal->blob_length);
+    }
+    return db_run(s, err);
+}
+
+int account_hash_get(struct db *db, int64_t id, char *hash_out, size_t size,
+                     struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db, "SELECT password_hash FROM secrets WHERE account_id = ?1", err);
+    int result;
+
+    hash_out[0] = '\0';
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, id);
+    result = db_step(s, err);
+    if (result == 1)
+        result = row_text(s, 0, hash_out, size, err);
+    if (result == -1)
+        hash_out[0] = '\0'; /* half a hash opens nothing */
+    db_finish(s);
+    return result;
+}
+
+int account_hash_set(struct db *db, int64_t id, const char *hash,
+                     struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db,
+        "INSERT INTO secrets (account_id, password_hash) VALUES (?1, ?2) "
+        "ON CONFLICT (account_id) DO UPDATE SET "
+        "password_hash = excluded.password_hash",
+        err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, id);
+    db_bind_text(s, 2, hash == NULL ? "" : hash);
+    return db_run(s, err);
+}
+
+static void add_group(struct db_statement *s, struct account_totals *out)
+{
+    int route = account_route_named(db_text(s, 0));
+    int copy = account_copy_named(db_text(s, 1));
+    int64_t count = db_int(s, 2);
+
+    out->accounts += count;
+    if (route != -1)
+        out->by_route[route] += count;
+    if (copy != -1)
+        out->by_copy[copy] += count;
+    out->messages += db_int(s, 3);
+    out->bytes += db_int(s, 4);
+    out->messages_total += db_int(s, 5);
+    out->bytes_total += db_int(s, 6);
+    out->set_aside += db_int(s, 7);
+    out->failing += db_int(s, 8);
+}
+
+int account_totals(struct db *db, int64_t domain_id, struct account_totals *out,
+                   struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db,
+        "SELECT route, copy, count(*), sum(messages), sum(bytes), "
+        "sum(messages_total), sum(bytes_total), sum(set_aside), "
+        "sum(copy = 'failed' OR last_error_kind <> '') FROM accounts "
+        "WHERE ?1 = 0 OR domain_id = ?1 GROUP BY route, copy",
+        err);
+    int result;
+
+    memset(out, 0, sizeof(*out));
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, domain_id);
+    while ((result = db_step(s, err)) == 1)
+        add_group(s, out);
+    return result;
+}

@@ -1,0 +1,202 @@
+#include "db/domains.h"
+
+#include <string.h>
+
+#include "db/row.h"
+
+#define COLUMNS                                                                \
+    "id, name, is_enabled, imap_url, pop3_url, smtp_url, submission_url, "     \
+    "sieve_url, username_template, master_user, on_flip, cutover, "            \
+    "hold_seconds, created_at"
+
+static int read_row(struct db_statement *s, struct domain *out, struct err *err)
+{
+    const struct {
+        char *text;
+        size_t size;
+        int column;
+    } texts[] = {
+        {out->name, sizeof(out->name), 1},
+        {out->imap_url, sizeof(out->imap_url), 3},
+        {out->pop3_url, sizeof(out->pop3_url), 4},
+        {out->smtp_url, sizeof(out->smtp_url), 5},
+        {out->submission_url, sizeof(out->submission_url), 6},
+        {out->sieve_url, sizeof(out->sieve_url), 7},
+        {out->username_template, sizeof(out->username_template), 8},
+        {out->master_user, sizeof(out->master_user), 9},
+        {out->on_flip, sizeof(out->on_flip), 10},
+    };
+    int cutover = domain_cutover_named(db_text(s, 11));
+
+    memset(out, 0, sizeof(*out));
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (row_text(s, texts[i].column, texts[i].text, texts[i].size, err) ==
+            -1)
+            return -1;
+    }
+    if (cutover == -1)
+        return err_set(err, ERR_SETUP, "domain %s: unknown cutover", out->name);
+    out->id = db_int(s, 0);
+    out->is_enabled = db_int(s, 2) != 0;
+    out->cutover = (enum domain_cutover)cutover;
+    out->hold_seconds = (unsigned)db_int(s, 12);
+    out->created_at = db_int(s, 13);
+    return 0;
+}
+
+/* 1 found, 0 not found, -1 error. */
+static int read_one(struct db_statement *s, struct domain *out, struct err *err)
+{
+    int result = db_step(s, err);
+
+    if (result == 1) {
+        if (read_row(s, out, err) == -1)
+            result = -1;
+        db_finish(s);
+    }
+    return result;
+}
+
+int domain_find(struct db *db, const char *name, struct domain *out,
+                struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "SELECT " COLUMNS " FROM domains WHERE name = ?1", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_text(s, 1, name);
+    return read_one(s, out, err);
+}
+
+int domain_get(struct db *db, int64_t id, struct domain *out, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "SELECT " COLUMNS " FROM domains WHERE id = ?1", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, id);
+    return read_one(s, out, err);
+}
+
+static void bind_row(struct db_statement *s, const struct domain *d)
+{
+    db_bind_text(s, 2, d->name);
+    db_bind_int(s, 3, d->is_enabled);
+    db_bind_text(s, 4, d->imap_url);
+    db_bind_text(s, 5, d->pop3_url);
+    db_bind_text(s, 6, d->smtp_url);
+    db_bind_text(s, 7, d->submission_url);
+    db_bind_text(s, 8, d->sieve_url);
+    db_bind_text(s, 9, d->username_template);
+    db_bind_text(s, 10, d->master_user);
+    db_bind_text(s, 11, d->on_flip);
+    db_bind_text(s, 12, domain_cutover_name(d->cutover));
+    db_bind_int(s, 13, d->hold_seconds);
+    db_bind_int(s, 14, d->created_at);
+}
+
+static int run_named(struct db *db, struct db_statement *s,
+                     const struct domain *d, struct err *err)
+{
+    if (db_run(s, err) == 0)
+        return 0;
+    if (db_is_conflict(db))
+        return err_set(err, ERR_SETUP, "domain %s: exists already", d->name);
+    return -1;
+}
+
+int domain_insert(struct db *db, struct domain *d, struct err *err)
+{
+    struct db_statement *s = db_prepare(db,
+                                        "INSERT INTO domains (" COLUMNS
+                                        ") VALUES (NULL, ?2, ?3, ?4, ?5, ?6, "
+                                        "?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                                        err);
+
+    if (s == NULL)
+        return -1;
+    if (d->created_at == 0)
+        d->created_at = row_now_ms() / 1000;
+    bind_row(s, d);
+    if (run_named(db, s, d, err) == -1)
+        return -1;
+    d->id = db_last_row_id(db);
+    return 0;
+}
+
+int domain_update(struct db *db, const struct domain *d, struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db,
+        "UPDATE domains SET name = ?2, is_enabled = ?3, imap_url = ?4, "
+        "pop3_url = ?5, smtp_url = ?6, submission_url = ?7, sieve_url = ?8, "
+        "username_template = ?9, master_user = ?10, on_flip = ?11, "
+        "cutover = ?12, hold_seconds = ?13, created_at = ?14 WHERE id = ?1",
+        err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, d->id);
+    bind_row(s, d);
+    if (run_named(db, s, d, err) == -1)
+        return -1;
+    if (db_changed_rows(db) != 1)
+        return err_set(err, ERR_SETUP, "domain %s: no such row", d->name);
+    return 0;
+}
+
+static int has_accounts(struct db *db, int64_t id, struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db, "SELECT 1 FROM accounts WHERE domain_id = ?1 LIMIT 1", err);
+    int result;
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, id);
+    result = db_step(s, err);
+    db_finish(s);
+    return result;
+}
+
+int domain_delete(struct db *db, int64_t id, struct err *err)
+{
+    struct db_statement *s;
+    int result = has_accounts(db, id, err);
+
+    if (result == -1)
+        return -1;
+    if (result == 1)
+        return err_set(err, ERR_SETUP, "the domain still has accounts");
+    s = db_prepare(db, "DELETE FROM domains WHERE id = ?1", err);
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, id);
+    return db_run(s, err);
+}
+
+int domain_each(struct db *db, int (*fn)(void *ctx, const struct domain *d),
+                void *ctx, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "SELECT " COLUMNS " FROM domains ORDER BY name", err);
+    struct domain d;
+    int result;
+
+    if (s == NULL)
+        return -1;
+    while ((result = db_step(s, err)) == 1) {
+        if (read_row(s, &d, err) == -1) {
+            result = -1;
+            break;
+        }
+        if (fn(ctx, &d) != 0) {
+            result = 0;
+            break;
+        }
+    }
+    db_finish(s);
+    return result;
+}
