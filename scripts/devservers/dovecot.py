@@ -1,0 +1,204 @@
+"""Dovecot in a directory: the legacy server and the local one."""
+
+import os
+import pwd
+import subprocess
+
+from .processes import daemonize
+
+COMMON = """\
+# made by scripts/dev-up
+protocols = imap pop3 lmtp
+listen = 127.0.0.1
+base_dir = {dir}/run
+state_dir = {dir}/run
+log_path = {dir}/dovecot.log
+instance_name = {dir}
+hostname = localhost
+postmaster_address = postmaster@{domain}
+recipient_delimiter = +
+mail_plugins = listescape
+mail_max_userip_connections = 2000
+mail_fsync = {fsync}
+first_valid_uid = 1
+first_valid_gid = 1
+mail_uid = {owner}
+mail_gid = {owner}
+disable_plaintext_auth = no
+auth_mechanisms = plain login
+auth_failure_delay = {failure_delay}
+auth_cache_size = 0
+ssl = yes
+ssl_cert = <{ca}/{name}.pem
+ssl_key = <{ca}/{name}.key
+ssl_dh =
+{accounts}
+
+default_client_limit = 4000
+default_process_limit = 1000
+service imap-login {{
+  service_count = 0
+  process_min_avail = 1
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = {imaps}
+    ssl = yes
+  }}
+}}
+service pop3-login {{
+  service_count = 0
+  process_min_avail = 1
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = {pop3s}
+    ssl = yes
+  }}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    port = {lmtp}
+  }}
+}}
+service auth {{
+  client_limit = 8000
+}}
+service anvil {{
+  client_limit = 8000
+  # no tarpit: all test clients come from one address
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+service stats {{
+  client_limit = 8000
+}}
+"""
+
+LEGACY = """\
+passdb {{
+  driver = passwd-file
+  args = username_format=%Lu {dir}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = username_format=%Lu {dir}/users
+  default_fields = uid={owner} gid={owner} home={dir}/mail/%Lu
+}}
+mail_location = maildir:~/Maildir
+pop3_uidl_format = %08Xu%08Xv
+namespace inbox {{
+  inbox = yes
+  prefix = {prefix}
+  separator = {separator}
+{special}
+}}
+"""
+
+# The order of UID and UIDVALIDITY in a UIDL is not legacy's: what survives a
+# migration must have been carried over, not computed alike.
+LOCAL = """\
+passdb {{
+  driver = sql
+  args = {dir}/sql.conf
+}}
+userdb {{
+  driver = sql
+  args = {dir}/sql.conf
+}}
+mail_location = maildir:~/Maildir
+pop3_uidl_format = %08Xv%08Xu
+# mailhaul says who its client is
+login_trusted_networks = 127.0.0.1
+namespace inbox {{
+  inbox = yes
+  prefix =
+  separator = /
+{special}
+}}
+"""
+
+# LMTP and login see a user only once it lives here; doveadm always does.
+SQL = """\
+driver = sqlite
+connect = {auth_db}
+password_query = \\
+  SELECT username AS user, password FROM users \\
+  WHERE username = '%Lu' AND active = 1
+user_query = \\
+  SELECT home, mail, uid, gid, \\
+    prefix AS "namespace/inbox/prefix", \\
+    separator AS "namespace/inbox/separator" \\
+  FROM users \\
+  WHERE username = '%Lu' AND (active = 1 OR '%s' = 'doveadm')
+"""
+
+SPECIAL = """\
+  mailbox Drafts {
+    special_use = \\Drafts
+  }
+  mailbox Sent {
+    special_use = \\Sent
+  }
+  mailbox Trash {
+    special_use = \\Trash
+  }"""
+
+
+class Dovecot:
+    """name is "legacy" or "local"; ports by the names imap, imaps, pop3,
+    pop3s, lmtp."""
+
+    def __init__(self, name, folder, ca, ports, settings):
+        self.name, self.folder, self.ca = name, folder, ca
+        self.ports, self.settings = ports, settings
+        self.conf = folder / "dovecot.conf"
+
+    def configure(self):
+        s = self.settings
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "run").mkdir(exist_ok=True)
+        words = dict(
+            dir=self.folder, ca=self.ca, name=self.name, domain=s.domain,
+            owner=s.owner, failure_delay=s.auth_failure_delay,
+            fsync="never" if self.name == "legacy" else "optimized",
+            special=SPECIAL, **self.ports)
+        if self.name == "legacy":
+            self._make_mail()
+            accounts = LEGACY.format(
+                prefix="INBOX." if s.legacy_prefix else "",
+                separator="." if s.legacy_prefix else "/", **words)
+        else:
+            accounts = LOCAL.format(**words)
+            sql = self.folder / "sql.conf"
+            sql.write_text(SQL.format(auth_db=s.auth_db))
+            sql.chmod(0o644)
+        self.conf.write_text(COMMON.format(accounts=accounts, **words))
+        self.conf.chmod(0o644)
+
+    def _make_mail(self):
+        mail = self.folder / "mail"
+        mail.mkdir(exist_ok=True)
+        if os.getuid() == 0:
+            owner = pwd.getpwnam(self.settings.owner)
+            os.chown(mail, owner.pw_uid, owner.pw_gid)
+        users = self.folder / "users"
+        if not users.exists():
+            users.write_text("".join(
+                f"{user}@{self.settings.domain}:{{PLAIN}}{password}::::::\n"
+                for user, password in self.settings.users().items()))
+            users.chmod(0o644)
+
+    def start(self):
+        """The master's pid. Says what Dovecot said if it does not start."""
+        (self.folder / "run" / "master.pid").unlink(missing_ok=True)
+        daemonize(["dovecot", "-c", str(self.conf)])
+        return int((self.folder / "run" / "master.pid").read_text())
+
+    def doveadm(self, *args, **kwargs):
+        return subprocess.run(["doveadm", "-c", str(self.conf), *args],
+                              check=True, capture_output=True, text=True,
+                              **kwargs).stdout
