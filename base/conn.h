@@ -27,10 +27,14 @@ struct conn_ops {
     /* conn_input() has grown, or the peer has sent EOF (conn_is_eof()) and
        everything before it has been seen */
     void (*on_input)(void *ctx);
-    /* the output buffer has become empty */
+    /* the output queue has become empty */
     void (*on_drained)(void *ctx);
     /* error or deadline (err->kind is ERR_RETRY, ERR_PEER or ERR_SETUP) */
     void (*on_end)(void *ctx, const struct err *err);
+    /* for those who pass bytes on: when set, what arrives is given here,
+       borrowed for the call, and never kept in conn_input(); only EOF is still
+       told by on_input */
+    void (*on_bytes)(void *ctx, const char *bytes, size_t length);
 };
 
 /* Serve an accepted socket (taken). tls may be NULL; it is borrowed for the
@@ -54,7 +58,8 @@ struct conn *conn_connect(struct loop *loop, const struct conn_target *target,
                           size_t input_max, const struct conn_ops *ops,
                           void *ctx);
 
-/* Hand the conn to another user: later events go to ops and ctx. */
+/* Hand the conn to another user: later events go to ops and ctx. What is in
+   conn_input() already, and an EOF told already, are not told again. */
 void conn_set_user(struct conn *c, const struct conn_ops *ops, void *ctx);
 
 /* Shake hands now (server side with its tls_server, client side verifying
@@ -77,6 +82,10 @@ void conn_write(struct conn *c, const void *bytes, size_t length);
 void conn_printf(struct conn *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 size_t conn_output_bytes(const struct conn *c);
+/* The same at once instead of at the end of the turn: for bytes passed on in
+   large pieces. Only what the socket does not take is queued (on_drained
+   follows only then). */
+void conn_forward(struct conn *c, const void *bytes, size_t length);
 
 /* Stop and go on reading from the socket. */
 void conn_pause(struct conn *c);

@@ -5,6 +5,7 @@
 #ifndef BASE_DNS_H
 #define BASE_DNS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -25,7 +26,12 @@ void dns_free(struct dns **dns);
 /* A numeric address needs no server. The port is put into each address. */
 struct dns_query *dns_resolve(struct dns *dns, const char *host, uint16_t port,
                               dns_fn *fn, void *ctx);
-/* fn will not be called. */
+/* fn will not be called. To be called before dns_free for each query that runs;
+   fn has ended its query by itself. */
 void dns_cancel(struct dns_query **query);
+
+/* Whether host is a numeric address; it is put into *address_out if so. */
+bool dns_parse_numeric(const char *host, uint16_t port,
+                       struct sockaddr_storage *address_out);
 
 #endif

@@ -21,7 +21,9 @@ enum relay_end {
 };
 
 /* Called once, from the loop; both conns are closed by then (what the closed
-   side had sent has reached the other). The user then calls relay_free. */
+   side had sent has reached the other), and when it was the client that closed
+   or failed, the backend has ended its session. The user then calls
+   relay_free. */
 typedef void relay_fn(void *ctx, enum relay_end end);
 
 /* Owns both conns from now on and sets them to NULL. What their input buffers
@@ -36,7 +38,8 @@ bool relay_is_quiet(const struct relay *relay, int64_t quiet_ms);
 
 /* End it for a hold: stop reading the client, send what is queued, half-close
    the backend, wait for its EOF (at most wait_ms; what it still sends goes to
-   the client), then send `farewell` to the client if not NULL and close it.
+   the client), then send `farewell` to the client if not NULL and if what came
+   before it ended with LF, and close it.
    relay_fn follows with RELAY_BACKEND_CLOSED. */
 void relay_drain(struct relay *relay, const char *farewell, int64_t wait_ms);
 
