@@ -11,8 +11,9 @@
 #include "db/accounts.h"
 #include "db/domains.h"
 
-#define SCHEDULE_BUSY_MS 15000 /* until a hold that was "busy" is tried again  \
-                                */
+#define SCHEDULE_BUSY_MS                                                       \
+    15000 /* until a hold that was "busy" is tried again                       \
+           */
 
 /* Distance to the next try after `attempts` failed ones: retry_seconds,
    doubling, at most an hour. */

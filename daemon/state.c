@@ -1,0 +1,369 @@
+#include "daemon/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "account/wire.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "db/audit.h"
+#include "db/control.h"
+
+#define TICK_MS 1000
+
+/* Said after the commit: a message, or a call. */
+struct state_said {
+    struct state_said *next;
+    struct state_peer *peer; /* NULL: a call, or its peer has gone */
+    json_t *message;         /* owned */
+    void (*fn)(struct state *s, int64_t id);
+    int64_t id;
+};
+
+void state_must(int rc, const struct err *err)
+{
+    if (rc != -1)
+        return;
+    /* nothing that was not committed has been said; the next life reads what
+       is on disk */
+    log_error("control db: %s", err->text);
+    _exit(1);
+}
+
+static void turn_ends(void *ctx)
+{
+    struct state *s = ctx;
+
+    s->is_turn_ending = false;
+    state_settle(s);
+}
+
+static void end_turn_later(struct state *s)
+{
+    if (s->is_turn_ending)
+        return;
+    s->is_turn_ending = true;
+    loop_defer(s->loop, turn_ends, s);
+}
+
+void state_write(struct state *s)
+{
+    struct err err;
+
+    if (!db_in_transaction(s->db))
+        state_must(db_begin(s->db, &err), &err);
+    end_turn_later(s);
+}
+
+static void say_later(struct state *s, struct state_said said)
+{
+    struct state_said *entry = mem_dup(&said, sizeof(said));
+
+    *s->said_end = entry;
+    s->said_end = &entry->next;
+    end_turn_later(s);
+}
+
+void state_send(struct state *s, struct state_peer *peer, json_t *message)
+{
+    if (!peer->channel) {
+        json_decref(message);
+        return;
+    }
+    say_later(s, (struct state_said){.peer = peer, .message = message});
+}
+
+void state_after(struct state *s, void (*fn)(struct state *s, int64_t id),
+                 int64_t id)
+{
+    say_later(s, (struct state_said){.fn = fn, .id = id});
+}
+
+void state_forget_peer(struct state *s, const struct state_peer *peer)
+{
+    for (struct state_said *said = s->said; said; said = said->next)
+        if (said->peer == peer)
+            said->peer = NULL;
+}
+
+void state_settle(struct state *s)
+{
+    struct err err;
+
+    for (;;) {
+        if (db_in_transaction(s->db))
+            state_must(db_commit(s->db, &err), &err);
+        if (!s->said)
+            return;
+        /* what these calls write is committed before what they say is said */
+        while (s->said && !db_in_transaction(s->db)) {
+            struct state_said *said = s->said;
+
+            if (!(s->said = said->next))
+                s->said_end = &s->said;
+            if (said->fn)
+                said->fn(s, said->id);
+            else if (said->peer && said->peer->channel)
+                channel_send_take(said->peer->channel,
+                                  json_incref(said->message), -1);
+            json_decref(said->message);
+            free(said);
+        }
+    }
+}
+
+void state_audit(struct state *s, int64_t account_id, const char *event,
+                 const char *format, ...)
+{
+    char detail[512];
+    struct audit_entry entry = {.at = clock_unix_ms(),
+                                .account_id = account_id,
+                                .actor = "state",
+                                .event = event,
+                                .detail = detail};
+    struct err err;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(detail, sizeof(detail), format, args);
+    va_end(args);
+    state_write(s);
+    state_must(audit_append(s->db, &entry, &err), &err);
+}
+
+bool state_load(struct state *s, int64_t account_id, struct account *account,
+                struct domain *domain)
+{
+    struct err err;
+    int found = account_get(s->db, account_id, account, &err);
+
+    state_must(found, &err);
+    if (found && domain) {
+        found = domain_get(s->db, account->domain_id, domain, &err);
+        state_must(found, &err);
+    }
+    return found == 1;
+}
+
+void state_store(struct state *s, struct account *account)
+{
+    struct err err;
+
+    state_write(s);
+    account->updated_at = clock_unix_ms();
+    state_must(account_update(s->db, account, &err), &err);
+}
+
+bool state_change(struct state *s, struct account *account,
+                  enum account_event event, const char *why)
+{
+    struct account_state next = {account->route, account->copy, account->epoch};
+    struct err err;
+
+    if (lifecycle_apply(&next, event, &err) == -1) {
+        log_error("account %s %s: %s", account->address,
+                  account_event_name(event), err.text);
+        return false;
+    }
+    state_audit(s, account->id, account_event_name(event),
+                "route=%s->%s copy=%s->%s epoch=%lld->%lld %s",
+                account_route_name(account->route),
+                account_route_name(next.route),
+                account_copy_name(account->copy), account_copy_name(next.copy),
+                (long long)account->epoch, (long long)next.epoch, why);
+    log_info("account %s %s route=%s copy=%s epoch=%lld %s", account->address,
+             account_event_name(event), account_route_name(next.route),
+             account_copy_name(next.copy), (long long)next.epoch, why);
+    account->route = next.route;
+    account->copy = next.copy;
+    account->epoch = next.epoch;
+    state_store(s, account);
+    return true;
+}
+
+bool state_provision(struct state *s, struct account *account)
+{
+    char hash[256];
+    struct err err;
+
+    state_must(account_hash_get(s->db, account->id, hash, sizeof(hash), &err),
+               &err);
+    if (provision_apply(s->provision, account, hash, &err) == -1) {
+        log_error("account %s is not made known to local: %s", account->address,
+                  err.text);
+        return false;
+    }
+    if (account->provisioned_epoch != account->epoch) {
+        account->provisioned_epoch = account->epoch;
+        state_store(s, account);
+    }
+    return true;
+}
+
+static void provision_now(struct state *s, int64_t account_id)
+{
+    struct account account;
+
+    if (state_load(s, account_id, &account, NULL))
+        state_provision(s, &account);
+}
+
+void state_provision_later(struct state *s, int64_t account_id)
+{
+    state_after(s, provision_now, account_id);
+}
+
+/* --- the start */
+
+struct unsettled {
+    struct account *accounts; /* owned */
+    size_t count;
+};
+
+static int collect(void *ctx, const struct account *account)
+{
+    struct unsettled *all = ctx;
+
+    if ((all->count & (all->count - 1)) == 0)
+        all->accounts =
+            mem_grow(all->accounts, (all->count ? all->count * 2 : 1) *
+                                        sizeof(*all->accounts));
+    all->accounts[all->count++] = *account;
+    return 0;
+}
+
+/* A hold of an earlier life: nobody knows how far it came, so back. */
+static void take_back(struct state *s, struct account *account)
+{
+    int64_t now = clock_unix_ms();
+    struct domain domain;
+
+    account->next_flip_at = now + SCHEDULE_BUSY_MS;
+    account->is_clean = false;
+    if (!state_change(s, account, EVENT_HOLD_FAILED, "found held at the start"))
+        return;
+    if (state_load(s, account->id, account, &domain)) {
+        state_jobs_stop(s, account->id, JOB_FINAL);
+        state_jobs_queue(s, account, &domain, JOB_DELTA, now);
+    }
+}
+
+/* Accounts that are held (at the start only), and those whose row is newer
+   than what local knows. */
+static void settle_accounts(struct state *s, bool is_start)
+{
+    struct unsettled all = {NULL, 0};
+    struct err err;
+
+    state_must(account_each_unsettled(s->db, collect, &all, &err), &err);
+    for (size_t i = 0; i < all.count; i++) {
+        struct account *account = &all.accounts[i];
+
+        if (account->route != ROUTE_HELD) {
+            if (!state_flip_of(s, account->id))
+                state_provision(s, account);
+        } else if (is_start) {
+            take_back(s, account);
+        }
+    }
+    free(all.accounts);
+}
+
+static void on_tick(void *ctx)
+{
+    struct state *s = ctx;
+
+    state_jobs_tick(s);
+    state_routes_tick(s);
+    settle_accounts(s, false);
+    timer_start(s->tick, TICK_MS);
+}
+
+static void on_due(void *ctx)
+{
+    state_jobs_wake(ctx);
+}
+
+static void on_accept(int fd, bool can_read, bool can_write, void *ctx)
+{
+    struct state *s = ctx;
+    int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    (void)can_write;
+    if (peer == -1 || !can_read) {
+        if (peer == -1 && errno != EAGAIN && errno != EINTR)
+            log_warn("accept: %s", strerror(errno));
+        return;
+    }
+    for (unsigned i = 0; i < s->role->listener_count; i++)
+        if (s->role->listeners[i].fd == fd) {
+            if (s->role->listeners[i].index == ROLE_STATE_SOCKET)
+                state_peers_accept_take(s, peer);
+            else
+                state_control_accept_take(s, peer);
+            return;
+        }
+    close(peer);
+}
+
+static void on_master(void *ctx, json_t *message, int fd)
+{
+    struct state *s = ctx;
+    const char *m = wire_text(message, "m");
+    const char *role = wire_text(message, "role");
+
+    if (fd >= 0)
+        close(fd);
+    if (!m)
+        return;
+    if (strcmp(m, "peer") == 0 && role)
+        state_peers_announce(s, role, (pid_t)wire_int(message, "pid", 0),
+                             wire_bool(message, "alive"));
+    else if (strcmp(m, "peers_known") == 0)
+        s->are_peers_known = true;
+}
+
+static void serve(struct state *s)
+{
+    for (unsigned i = 0; i < s->role->listener_count && i < 2; i++) {
+        int fd = s->role->listeners[i].fd;
+
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        s->accepts[i] = watch_new(s->loop, fd, on_accept, s);
+        watch_want(s->accepts[i], true, false);
+    }
+    timer_start(s->tick, TICK_MS);
+    role_ready(s->role);
+}
+
+int role_state_start(struct role *role, struct err *err)
+{
+    struct state *s = mem_alloc(sizeof(*s));
+
+    s->role = role;
+    s->loop = role->loop;
+    s->conf = role->conf;
+    s->said_end = &s->said;
+    s->full_trails = json_object();
+    if (control_open(s->conf->database, s->conf->state_dir, false, &s->db,
+                     err) == -1 ||
+        provision_open(s->conf, &s->provision, err) == -1)
+        return -1;
+    s->tick = timer_new(s->loop, on_tick, s);
+    s->due = timer_new(s->loop, on_due, s);
+    role->on_message = on_master;
+    role->ctx = s;
+    state_must(job_free_leases(s->db, "", err), err);
+    settle_accounts(s, true);
+    state_settle(s);
+    serve(s);
+    state_jobs_wake(s);
+    return 0;
+}

@@ -1,0 +1,230 @@
+/*
+ * The state process: the only opener of the control db and of auth.db. Answers
+ * who serves whom, learns accounts, leases jobs, orders hold and release, runs
+ * the administrator's commands. This header is for its own parts:
+ *
+ *   state.c          opening, recovery, what a turn writes and then says
+ *   state_peers.c    connections and the processes behind them
+ *   state_routes.c   ask, learn, confirm
+ *   state_jobs.c     lease, progress, done
+ *   state_results.c  what the end of a job means for its account
+ *   state_flip.c     hold, quiet, last delta, release
+ *   state_control.c  the control socket
+ *
+ * Nothing is said before it is on disk: state_send() and state_after() wait for
+ * the commit at the end of the turn, and keep their order. A commit that fails
+ * ends the process; it starts again from what is on disk.
+ */
+#ifndef DAEMON_STATE_H
+#define DAEMON_STATE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "account/lifecycle.h"
+#include "account/provision.h"
+#include "account/route.h"
+#include "base/channel.h"
+#include "base/loop.h"
+#include "daemon/role.h"
+#include "daemon/schedule.h"
+#include "db/accounts.h"
+#include "db/domains.h"
+#include "db/jobs.h"
+#include "migrator/report.h"
+
+struct state;
+
+/* A login, smtp or jobs process: as master announced it, as it connected, or
+   both. */
+struct state_peer {
+    struct state_peer *next;
+    struct state *state;
+    pid_t pid; /* 0 before it said hello */
+    char role[16];
+    bool is_announced;       /* master says it lives */
+    struct channel *channel; /* owned; NULL while not connected */
+};
+
+/* An account that is held. */
+struct state_flip {
+    struct state_flip *next;
+    struct state *state;
+    int64_t account_id;
+    int64_t epoch; /* of the hold */
+    enum flip_phase {
+        FLIP_QUIETING, /* hold is sent, quiet is awaited */
+        FLIP_COPYING,  /* the last delta */
+        FLIP_TELLING,  /* committed; local is being told */
+        FLIP_PHASE_COUNT
+    } phase;
+    int64_t began_ms; /* loop time */
+    int64_t quiet_ms; /* length of the first share */
+    int64_t share_ms; /* of everything until the flip */
+    pid_t *quiet;     /* owned; who has answered */
+    unsigned quiet_count;
+    bool wants_trail;
+    struct timer *timer; /* owned */
+};
+
+/* A job that is leased. */
+struct state_job {
+    struct state_job *next;
+    struct job job;
+    struct state_peer *owner; /* borrowed; its closing frees the lease */
+    int64_t heard_ms;         /* loop time of the last sign of life */
+    bool is_cancelled;
+    bool has_progress; /* below is not yet in the row */
+    struct migration_report progress;
+};
+
+/* An answer that waits: for a release, or (learn) for a hash. */
+struct state_parked {
+    struct state_parked *next;
+    struct state_peer *peer; /* borrowed */
+    int64_t id;              /* of the question */
+    int64_t account_id;
+    enum route_service service;
+    bool is_learn;
+    int64_t until_ms; /* loop time */
+    char typed[ADDRESS_MAX];
+};
+
+/* A verify that an administrator waits for. */
+struct state_client {
+    struct state_client *next;
+    struct state *state;
+    struct channel *channel; /* owned */
+    int64_t verifies;        /* account id; 0: none */
+};
+
+struct state_said; /* what waits for the commit */
+
+struct state {
+    struct role *role; /* borrowed, as what it holds */
+    struct loop *loop;
+    const struct conf *conf;
+    struct db *db;               /* owned */
+    struct provision *provision; /* owned */
+    struct watch *accepts[2];    /* owned; state.sock, control.sock */
+    struct timer *tick;          /* owned; every second */
+    struct timer *due;           /* owned; the next job */
+    bool are_peers_known;
+    bool is_turn_ending; /* scheduled */
+    bool is_waking;      /* the queue is looked at after the commit */
+    struct state_said *said, **said_end;
+    struct state_peer *peers;
+    struct state_flip *flips;
+    struct state_job *jobs;
+    struct state_parked *parked;
+    struct state_client *clients;
+    json_t *full_trails; /* account id -> Unix ms of the last full pass */
+};
+
+/* --- state.c */
+/* Something is about to be written in this turn. */
+void state_write(struct state *s);
+/* Say it once this turn's writes are on disk. message is taken. */
+void state_send(struct state *s, struct state_peer *peer, json_t *message);
+void state_after(struct state *s, void (*fn)(struct state *s, int64_t id),
+                 int64_t id);
+/* Commit what this turn has written so far, and say what waits for it. */
+void state_settle(struct state *s);
+/* The peer is going: nothing more is sent to it. */
+void state_forget_peer(struct state *s, const struct state_peer *peer);
+/* An operation on the control db failed: the end of this process. */
+void state_must(int rc, const struct err *err);
+void state_audit(struct state *s, int64_t account_id, const char *event,
+                 const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* The row, and its domain (may be NULL); false if it is gone. */
+bool state_load(struct state *s, int64_t account_id, struct account *account,
+                struct domain *domain);
+void state_store(struct state *s, struct account *account);
+/* Apply the lifecycle's event to the row and store it, with an audit entry;
+   false (and a log line) if it is not legal. */
+bool state_change(struct state *s, struct account *account,
+                  enum account_event event, const char *why);
+/* Make local know the account as its row is now, after the commit. */
+void state_provision_later(struct state *s, int64_t account_id);
+/* The same at once, and its epoch stored; false if local could not be told. */
+bool state_provision(struct state *s, struct account *account);
+
+/* --- state_peers.c */
+/* Take an accepted connection of state.sock. */
+void state_peers_accept_take(struct state *s, int fd);
+void state_peers_announce(struct state *s, const char *role, pid_t pid,
+                          bool is_alive);
+/* Send a copy of message (taken) to every connected login and smtp process. */
+void state_peers_tell(struct state *s, json_t *message);
+/* Whether the process serves users, so that its quiet is needed. */
+bool state_peer_serves(const struct state_peer *peer);
+
+/* --- state_routes.c */
+void state_routes_ask(struct state *s, struct state_peer *peer,
+                      const json_t *message);
+void state_routes_learn(struct state *s, struct state_peer *peer,
+                        const json_t *message);
+void state_routes_confirm(struct state *s, int64_t account_id);
+/* The account is held no more: answer who waits. */
+void state_routes_release(struct state *s, int64_t account_id);
+/* Its hash is with local (or will not be): answer who learnt it. */
+void state_routes_hashed(struct state *s, int64_t account_id);
+void state_routes_forget_peer(struct state *s, const struct state_peer *peer);
+void state_routes_tick(struct state *s);
+
+/* --- state_jobs.c */
+void state_jobs_lease(struct state *s, struct state_peer *peer,
+                      const json_t *message);
+void state_jobs_progress(struct state *s, struct state_peer *peer,
+                         const json_t *message);
+void state_jobs_done(struct state *s, struct state_peer *peer,
+                     const json_t *message);
+void state_jobs_forget_peer(struct state *s, const struct state_peer *peer);
+void state_jobs_tick(struct state *s);
+/* Queue a job, and have it leased when it is due. */
+void state_jobs_queue(struct state *s, const struct account *account,
+                      const struct domain *domain, enum job_kind kind,
+                      int64_t due_at);
+/* Look at the queue again: something may be due. */
+void state_jobs_wake(struct state *s);
+/* End the leased jobs of an account (kind -1: of every kind), and drop those
+   of that kind that wait. */
+void state_jobs_stop(struct state *s, int64_t account_id, int kind);
+bool state_jobs_is_leased(const struct state *s, int64_t account_id,
+                          enum job_kind kind);
+
+/* --- state_results.c */
+/* What the worker's report means for the account; the job is not ended yet.
+   kind ERR_NONE: it went well. */
+void state_results_take(struct state *s, const struct job *job,
+                        const json_t *message, const struct err *outcome);
+void state_results_count(struct account *account,
+                         const struct migration_report *report);
+
+/* --- state_flip.c */
+/* Begin the flip, in the transaction of this turn. */
+void state_flip_begin(struct state *s, struct account *account,
+                      const struct domain *domain);
+void state_flip_quiet(struct state *s, struct state_peer *peer,
+                      const json_t *message);
+void state_flip_busy(struct state *s, const struct state_peer *peer,
+                     const json_t *message);
+/* The last delta has ended. */
+void state_flip_copied(struct state *s, const struct job *job,
+                       const struct migration_report *report,
+                       const struct err *outcome);
+/* A peer has come (it hears of the holds) or gone (nobody waits for it). */
+void state_flip_peer_came(struct state *s, struct state_peer *peer);
+void state_flip_peer_went(struct state *s, pid_t pid);
+struct state_flip *state_flip_of(const struct state *s, int64_t account_id);
+
+/* --- state_control.c */
+void state_control_accept_take(struct state *s, int fd);
+/* A verify has ended. */
+void state_control_verified(struct state *s, const struct account *account,
+                            const struct migration_report *report,
+                            const struct err *outcome);
+
+#endif

@@ -1,0 +1,185 @@
+/*
+ * The control socket: one JSON request a frame, one answer each.
+ *
+ *   {"cmd": "account show", "address": "..."}
+ *   {"ok": true, "result": {...}} or {"ok": false, "error": "...",
+ *    "kind": "setup"}
+ *
+ * Commands run in a transaction of their own. `verify` is answered when its
+ * worker has ended.
+ */
+#include "daemon/state.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "account/command.h"
+#include "account/command_parts.h"
+#include "account/wire.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+static void client_answer(struct state_client *client, json_t *answer)
+{
+    channel_send_take(client->channel, answer, -1);
+}
+
+static json_t *answer_result(json_t *result)
+{
+    return json_pack("{s:b,s:o}", "ok", 1, "result", result);
+}
+
+static json_t *answer_error(const struct err *err)
+{
+    json_t *answer = json_pack("{s:b,s:s,s:s}", "ok", 0, "error", err->text,
+                               "kind", err_kind_name(err->kind));
+
+    /* a peer's words in it may be no UTF-8 */
+    return answer ? answer
+                  : json_pack("{s:b,s:s,s:s}", "ok", 0, "error",
+                              log_safe(err->text), "kind",
+                              err_kind_name(err->kind));
+}
+
+static void on_closed(void *ctx)
+{
+    struct state_client *client = ctx;
+    struct state_client **at = &client->state->clients;
+
+    while (*at != client)
+        at = &(*at)->next;
+    *at = client->next;
+    channel_free(&client->channel);
+    free(client);
+}
+
+/* --- verify */
+
+static int verify_begin(struct state_client *client, struct command *c,
+                        const json_t *request, struct err *err)
+{
+    struct state *s = client->state;
+    const char *address = command_need_text(request, "address", err);
+    struct account account;
+    struct domain domain;
+
+    if (!address || command_need_account(c, address, &account, err) == -1)
+        return -1;
+    if (!account.has_seal)
+        return err_set(err, ERR_SETUP, "%s: no password is known for legacy",
+                       account.address);
+    if (account.route == ROUTE_HELD)
+        return err_set(err, ERR_RETRY, "%s is just being flipped",
+                       account.address);
+    if (!state_load(s, account.id, &account, &domain))
+        return err_set(err, ERR_SETUP, "%s is gone", account.address);
+    client->verifies = account.id;
+    state_jobs_queue(s, &account, &domain, JOB_VERIFY, clock_unix_ms());
+    return 0;
+}
+
+void state_control_verified(struct state *s, const struct account *account,
+                            const struct migration_report *report,
+                            const struct err *outcome)
+{
+    log_info("account %s verified differences=%lld %s", account->address,
+             (long long)report->differences, log_safe(outcome->text));
+    for (struct state_client *c = s->clients; c; c = c->next) {
+        json_t *result;
+
+        if (c->verifies != account->id)
+            continue;
+        c->verifies = 0;
+        if (outcome->kind != ERR_NONE) {
+            client_answer(c, answer_error(outcome));
+            continue;
+        }
+        result = json_pack(
+            "{s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "address", account->address,
+            "route", account_route_name(account->route), "differences",
+            (json_int_t)report->differences, "folders",
+            (json_int_t)report->folders, "messages",
+            (json_int_t)report->messages, "bytes", (json_int_t)report->bytes,
+            "set_aside", (json_int_t)report->set_aside);
+        json_object_set_new(result, "details",
+                            report->details ? json_incref(report->details)
+                                            : json_array());
+        client_answer(c, answer_result(result));
+    }
+}
+
+/* --- every command */
+
+static void apply_effects(struct state *s, const struct command *c)
+{
+    for (unsigned i = 0; i < c->stopped_count; i++)
+        state_jobs_stop(s, c->stopped[i], -1);
+    if (c->has_queued)
+        state_jobs_wake(s);
+}
+
+static void on_message(void *ctx, json_t *message, int fd)
+{
+    struct state_client *client = ctx;
+    struct state *s = client->state;
+    const char *cmd = wire_text(message, "cmd");
+    bool is_verify = cmd && strcmp(cmd, "verify") == 0;
+    char actor[32];
+    struct command c = {
+        .db = s->db,
+        .provision = s->provision,
+        .public_key = s->role->has_public_key ? s->role->public_key : NULL,
+        .actor = actor,
+        .now_ms = clock_unix_ms()};
+    json_t *result = NULL;
+    struct err err;
+    int rc;
+
+    if (fd >= 0)
+        close(fd);
+    snprintf(actor, sizeof(actor), "uid %u",
+             (unsigned)channel_peer_uid(client->channel));
+    state_settle(s); /* what others wrote is not undone with this command */
+    state_write(s);
+    rc = is_verify ? verify_begin(client, &c, message, &err)
+                   : command_run(&c, message, &result, &err);
+    if (rc == -1)
+        db_rollback(s->db);
+    else
+        apply_effects(s, &c);
+    state_settle(s);
+    log_debug("%s ran %s: %s", actor, log_safe(cmd ? cmd : "?"),
+              rc == -1 ? log_safe(err.text) : "ok");
+    if (rc == -1)
+        client_answer(client, answer_error(&err));
+    else if (!is_verify)
+        client_answer(client, answer_result(result));
+}
+
+static bool may_command(const struct state *s, uid_t uid)
+{
+    const struct passwd *user = s->conf->user ? getpwnam(s->conf->user) : NULL;
+
+    return uid == 0 || uid == geteuid() || (user && uid == user->pw_uid);
+}
+
+void state_control_accept_take(struct state *s, int fd)
+{
+    struct state_client *client = mem_alloc(sizeof(*client));
+    uid_t uid;
+
+    client->state = s;
+    client->next = s->clients;
+    s->clients = client;
+    client->channel =
+        channel_new_take(s->loop, fd, on_message, on_closed, client);
+    uid = channel_peer_uid(client->channel);
+    if (!may_command(s, uid)) {
+        log_warn("control refused uid=%u", (unsigned)uid);
+        on_closed(client);
+    }
+}

@@ -1,0 +1,349 @@
+/*
+ * The flip of an account, from hold to release.
+ *
+ *   QUIETING -> COPYING -> TELLING -> (released, local)
+ *       |          |
+ *       +----------+--> given up (released, legacy)
+ *
+ * Each arrow is one transaction on the account's row; what is said about it is
+ * said after the commit. A flip lives in memory: if this process dies, the next
+ * one finds the row held and takes it back.
+ */
+#include "daemon/state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "account/wire.h"
+#include "base/child.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+static const char *const phase_names[] = {"quieting", "copying", "telling"};
+_Static_assert(sizeof(phase_names) / sizeof(phase_names[0]) == FLIP_PHASE_COUNT,
+               "a name for each phase");
+
+static void flip_advance(struct state_flip *flip);
+static void flip_give_up(struct state_flip *flip, const char *why,
+                         bool is_failure);
+
+struct state_flip *state_flip_of(const struct state *s, int64_t account_id)
+{
+    struct state_flip *flip = s->flips;
+
+    while (flip && flip->account_id != account_id)
+        flip = flip->next;
+    return flip;
+}
+
+static void flip_free(struct state_flip *flip)
+{
+    struct state_flip **at = &flip->state->flips;
+
+    while (*at != flip)
+        at = &(*at)->next;
+    *at = flip->next;
+    timer_free(&flip->timer);
+    free(flip->quiet);
+    free(flip);
+}
+
+static json_t *hold_message(const struct state_flip *flip)
+{
+    return json_pack("{s:s,s:I,s:I,s:I}", "m", "hold", "account",
+                     (json_int_t)flip->account_id, "epoch",
+                     (json_int_t)flip->epoch, "quiet_within_ms",
+                     (json_int_t)flip->quiet_ms);
+}
+
+/* The end of every flip: who was told of the hold hears that it is over, who
+   waited is answered by the row as it is now. */
+static void flip_release(struct state_flip *flip)
+{
+    struct state *s = flip->state;
+
+    state_peers_tell(s, json_pack("{s:s,s:I,s:I}", "m", "release", "account",
+                                  (json_int_t)flip->account_id, "epoch",
+                                  (json_int_t)flip->epoch));
+    state_after(s, state_routes_release, flip->account_id);
+    flip_free(flip);
+}
+
+static int64_t elapsed_ms(const struct state_flip *flip)
+{
+    return loop_now_ms(flip->state->loop) - flip->began_ms;
+}
+
+static void on_timer(void *ctx)
+{
+    struct state_flip *flip = ctx;
+
+    if (flip->phase == FLIP_QUIETING)
+        flip_give_up(flip, "sessions did not end in time", true);
+    else if (flip->phase == FLIP_COPYING)
+        flip_give_up(flip, "the last delta outlasted its share", true);
+}
+
+static void hold_is_committed(struct state *s, int64_t account_id)
+{
+    struct state_flip *flip = state_flip_of(s, account_id);
+
+    if (!flip)
+        return;
+    state_peers_tell(s, hold_message(flip));
+    /* with nobody to wait for, it goes on at once */
+    flip_advance(flip);
+}
+
+void state_flip_begin(struct state *s, struct account *account,
+                      const struct domain *domain)
+{
+    struct state_flip *flip;
+
+    account->is_clean = true;
+    if (state_flip_of(s, account->id) ||
+        !state_change(s, account, EVENT_HOLD, ""))
+        return;
+    flip = mem_alloc(sizeof(*flip));
+    flip->state = s;
+    flip->account_id = account->id;
+    flip->epoch = account->epoch;
+    flip->phase = FLIP_QUIETING;
+    flip->began_ms = loop_now_ms(s->loop);
+    flip->quiet_ms = domain->hold_seconds * 1000LL / 2;
+    flip->share_ms = domain->hold_seconds * 1000LL - 1000;
+    flip->timer = timer_new(s->loop, on_timer, flip);
+    timer_start(flip->timer, flip->quiet_ms);
+    flip->next = s->flips;
+    s->flips = flip;
+    state_after(s, hold_is_committed, account->id);
+}
+
+/* --- who is quiet */
+
+static bool has_answered(const struct state_flip *flip, pid_t pid)
+{
+    for (unsigned i = 0; i < flip->quiet_count; i++)
+        if (flip->quiet[i] == pid)
+            return true;
+    return false;
+}
+
+/* The first process whose quiet is missing; NULL if there is none. */
+static const struct state_peer *awaited(const struct state_flip *flip)
+{
+    for (const struct state_peer *p = flip->state->peers; p; p = p->next)
+        if (state_peer_serves(p) && !has_answered(flip, p->pid))
+            return p;
+    return NULL;
+}
+
+static void flip_advance(struct state_flip *flip)
+{
+    struct state *s = flip->state;
+    const struct state_peer *peer;
+    struct account account;
+    struct domain domain;
+
+    if (flip->phase != FLIP_QUIETING)
+        return;
+    peer = awaited(flip);
+    if (peer) {
+        log_debug("flip account=%lld waits for %s[%d]",
+                  (long long)flip->account_id, peer->role, (int)peer->pid);
+        return;
+    }
+    if (!state_load(s, flip->account_id, &account, &domain)) {
+        flip_release(flip);
+        return;
+    }
+    log_debug("account %s flip %s -> %s after_ms=%lld", account.address,
+              phase_names[flip->phase], phase_names[FLIP_COPYING],
+              (long long)elapsed_ms(flip));
+    flip->phase = FLIP_COPYING;
+    timer_start(flip->timer, flip->share_ms - elapsed_ms(flip));
+    state_jobs_queue(s, &account, &domain, JOB_FINAL, clock_unix_ms());
+}
+
+void state_flip_quiet(struct state *s, struct state_peer *peer,
+                      const json_t *message)
+{
+    struct state_flip *flip = state_flip_of(s, wire_int(message, "account", 0));
+
+    if (!flip || flip->epoch != wire_int(message, "epoch", -1))
+        return;
+    if (wire_bool(message, "trail"))
+        flip->wants_trail = true;
+    if (!has_answered(flip, peer->pid)) {
+        flip->quiet = mem_grow(flip->quiet,
+                               (flip->quiet_count + 1) * sizeof(*flip->quiet));
+        flip->quiet[flip->quiet_count++] = peer->pid;
+    }
+    flip_advance(flip);
+}
+
+void state_flip_busy(struct state *s, const struct state_peer *peer,
+                     const json_t *message)
+{
+    struct state_flip *flip = state_flip_of(s, wire_int(message, "account", 0));
+
+    (void)peer;
+    /* after QUIET from all nothing can have begun that must not be cut */
+    if (flip && flip->epoch == wire_int(message, "epoch", -1) &&
+        flip->phase == FLIP_QUIETING)
+        flip_give_up(flip, "a session must not be cut", false);
+}
+
+void state_flip_peer_came(struct state *s, struct state_peer *peer)
+{
+    if (!state_peer_serves(peer))
+        return;
+    for (struct state_flip *flip = s->flips; flip; flip = flip->next) {
+        /* what it answered on an older connection counts no more */
+        for (unsigned i = 0; i < flip->quiet_count; i++)
+            if (flip->quiet[i] == peer->pid)
+                flip->quiet[i] = 0;
+        state_send(s, peer, hold_message(flip));
+    }
+}
+
+void state_flip_peer_went(struct state *s, pid_t pid)
+{
+    struct state_flip *flip = s->flips;
+
+    (void)pid;
+    while (flip) {
+        struct state_flip *next = flip->next;
+
+        flip_advance(flip);
+        flip = next;
+    }
+}
+
+/* --- how it ends */
+
+static void flip_give_up(struct state_flip *flip, const char *why,
+                         bool is_failure)
+{
+    struct state *s = flip->state;
+    int64_t now = clock_unix_ms();
+    struct account account;
+    struct domain domain;
+
+    if (!state_load(s, flip->account_id, &account, &domain) ||
+        account.epoch != flip->epoch) {
+        flip_release(flip);
+        return;
+    }
+    if (is_failure)
+        account.hold_failures++;
+    account.is_clean = false;
+    account.next_flip_at =
+        now + (is_failure ? lifecycle_hold_retry_ms(account.hold_failures)
+                          : SCHEDULE_BUSY_MS);
+    state_change(s, &account, EVENT_HOLD_FAILED, why);
+    /* its worker writes where nobody reads while legacy serves, and the next
+       delta waits for the ledger until it has ended */
+    state_jobs_stop(s, account.id, JOB_FINAL);
+    state_jobs_queue(s, &account, &domain, JOB_DELTA,
+                     schedule_delta(&account, FLIP_NOT_YET,
+                                    s->conf->jobs.delta_seconds, now));
+    flip_release(flip);
+}
+
+/* The administrator's command hears of the flip; nobody waits for it. */
+static void run_on_flip(const struct account *account,
+                        const struct domain *domain)
+{
+    const char *argv[] = {"/bin/sh",
+                          "-c",
+                          domain->on_flip,
+                          "on-flip",
+                          account->address,
+                          account->legacy_user,
+                          NULL};
+    struct child_options options = {.argv = argv};
+    struct err err;
+    pid_t pid;
+    int fd;
+
+    if (!domain->on_flip[0])
+        return;
+    if (child_spawn(&options, &pid, &fd, &err) == -1)
+        log_error("on_flip of %s: %s", domain->name, err.text);
+    else
+        close(fd);
+}
+
+/* The row says local, on disk; now local itself hears of it, then all others.
+   If it cannot be told, the account stays temporarily unavailable and is tried
+   again with every tick. */
+static void flip_tell(struct state *s, int64_t account_id)
+{
+    struct state_flip *flip = state_flip_of(s, account_id);
+    struct account account;
+    struct domain domain;
+
+    if (!flip)
+        return;
+    if (state_load(s, account_id, &account, &domain) &&
+        state_provision(s, &account)) {
+        log_info("account %s flipped held_ms=%lld", account.address,
+                 (long long)elapsed_ms(flip));
+        run_on_flip(&account, &domain);
+    }
+    flip_release(flip);
+}
+
+static void flip_commit(struct state_flip *flip, struct account *account,
+                        const struct domain *domain,
+                        const struct migration_report *report)
+{
+    struct state *s = flip->state;
+    int64_t now = clock_unix_ms();
+
+    state_results_count(account, report);
+    account->flipped_at = now;
+    account->hold_failures = 0;
+    account->next_flip_at = 0;
+    account->wants_flip = false;
+    if (!state_change(s, account, EVENT_FLIP,
+                      flip->wants_trail ? "legacy may still be storing" : "")) {
+        flip_give_up(flip, "not legal", true);
+        return;
+    }
+    flip->phase = FLIP_TELLING;
+    timer_cancel(flip->timer);
+    state_jobs_queue(
+        s, account, domain, JOB_TRAIL,
+        schedule_trail(now, s->conf->jobs.trail_inbox_seconds, now));
+    state_after(s, flip_tell, account->id);
+}
+
+void state_flip_copied(struct state *s, const struct job *job,
+                       const struct migration_report *report,
+                       const struct err *outcome)
+{
+    struct state_flip *flip = state_flip_of(s, job->account_id);
+    struct account account;
+    struct domain domain;
+
+    /* the result of a hold that was given up is worth nothing */
+    if (!flip || flip->phase != FLIP_COPYING || job->epoch != flip->epoch ||
+        !state_load(s, job->account_id, &account, &domain) ||
+        account.epoch != flip->epoch)
+        return;
+    if (outcome->kind != ERR_NONE) {
+        log_warn("account %s last delta failed kind=%s: %s", account.address,
+                 err_kind_name(outcome->kind), log_safe(outcome->text));
+        flip_give_up(flip, "the last delta failed", true);
+    } else if (report->differences > 0 ||
+               report->set_aside > account.set_aside) {
+        flip_give_up(flip, "the last delta was not clean", true);
+    } else {
+        flip_commit(flip, &account, &domain, report);
+    }
+}

@@ -1,0 +1,211 @@
+/*
+ * What the end of a job means for its account.
+ */
+#include "daemon/state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "account/wire.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+void state_results_count(struct account *a,
+                         const struct migration_report *report)
+{
+    a->folders = report->folders;
+    a->messages = report->messages;
+    a->bytes = report->bytes;
+    a->messages_total = report->messages_total;
+    a->bytes_total = report->bytes_total;
+}
+
+static void take_report(struct account *a,
+                        const struct migration_report *report)
+{
+    state_results_count(a, report);
+    a->set_aside = report->set_aside;
+    if (report->has_prefix) {
+        a->has_prefix = true;
+        memcpy(a->legacy_prefix, report->prefix, sizeof(a->legacy_prefix));
+        memcpy(a->legacy_separator, report->separator,
+               sizeof(a->legacy_separator));
+    }
+    a->last_error[0] = a->last_error_kind[0] = '\0';
+}
+
+static void note_error(struct account *a, const struct err *outcome)
+{
+    snprintf(a->last_error, sizeof(a->last_error), "%s", outcome->text);
+    snprintf(a->last_error_kind, sizeof(a->last_error_kind), "%s",
+             err_kind_name(outcome->kind));
+    a->last_error_at = clock_unix_ms();
+}
+
+/* Legacy has accepted a password that nobody had proven before (from a list):
+   now local may know it. */
+static void take_as_learnt(struct state *s, struct account *a,
+                           const struct domain *d)
+{
+    if (!a->has_seal || a->password_state != PASSWORD_NONE)
+        return;
+    a->password_state = PASSWORD_LEARNT;
+    state_jobs_queue(s, a, d, JOB_HASH, clock_unix_ms());
+}
+
+/* Legacy refuses the password: it has been changed there. What is sealed is of
+   no more use; the next good login brings the new one. */
+static void denied(struct state *s, struct account *a)
+{
+    struct err err;
+
+    if (a->password_state != PASSWORD_CONFIRMED)
+        a->password_state = PASSWORD_NONE;
+    a->has_seal = false;
+    state_must(account_seal_set(s->db, a->id, NULL, &err), &err);
+    if (a->route != ROUTE_LEGACY ||
+        !state_change(s, a, EVENT_BROKEN, "legacy refuses the password"))
+        state_store(s, a);
+}
+
+static void failed(struct state *s, const struct job *job, struct account *a,
+                   const struct domain *d, const struct err *outcome)
+{
+    int64_t now = clock_unix_ms();
+
+    note_error(a, outcome);
+    log_warn("account %s job=%s failed kind=%s: %s", a->address,
+             job_kind_name(job->kind), err_kind_name(outcome->kind),
+             log_safe(outcome->text));
+    if (outcome->kind == ERR_DENIED) {
+        denied(s, a);
+        return;
+    }
+    if ((outcome->kind == ERR_SETUP || outcome->kind == ERR_ITEM) &&
+        a->route == ROUTE_LEGACY &&
+        state_change(s, a, EVENT_BROKEN, err_kind_name(outcome->kind)))
+        return;
+    state_store(s, a);
+    /* the trail of somebody local serves never ends by itself */
+    if (job->kind == JOB_TRAIL && outcome->kind != ERR_RETRY &&
+        outcome->kind != ERR_PEER)
+        state_jobs_queue(s, a, d, JOB_TRAIL,
+                         now + s->conf->jobs.trail_seconds * 1000LL);
+}
+
+static void hashed(struct state *s, const struct job *job, struct account *a,
+                   const json_t *message, const struct err *outcome)
+{
+    const char *hash = wire_text(message, "hash");
+    struct job again;
+    struct err err;
+    int pending;
+
+    if (outcome->kind == ERR_NONE && hash && *hash) {
+        state_must(account_hash_set(s->db, a->id, hash, &err), &err);
+        a->has_hash = true;
+        state_store(s, a);
+        state_provision_later(s, a->id);
+    } else if (outcome->kind != ERR_NONE) {
+        note_error(a, outcome);
+        state_store(s, a);
+        log_error("account %s has no hash: %s", a->address, outcome->text);
+    }
+    /* a password learnt meanwhile has a job of its own coming */
+    pending = job_find(s->db, a->id, JOB_HASH, &again, &err);
+    state_must(pending, &err);
+    if (!pending)
+        state_after(s, state_routes_hashed, a->id);
+    (void)job;
+}
+
+static void copied(struct state *s, struct account *a, const struct domain *d,
+                   const struct migration_report *report)
+{
+    take_report(a, report);
+    a->copied_at = clock_unix_ms();
+    take_as_learnt(s, a, d);
+    if (!state_change(s, a, EVENT_COPIED, ""))
+        return;
+    state_jobs_queue(s, a, d, JOB_DELTA, clock_unix_ms());
+    state_provision_later(s, a->id);
+}
+
+static void refreshed(struct state *s, struct account *a,
+                      const struct domain *d,
+                      const struct migration_report *report)
+{
+    int64_t now = clock_unix_ms();
+    enum flip_gate gate;
+
+    if (a->copy != COPY_DELTA)
+        return; /* paused meanwhile */
+    take_report(a, report);
+    take_as_learnt(s, a, d);
+    a->is_clean = report->differences == 0 && report->set_aside == 0;
+    gate = schedule_flip(a, d, s->are_peers_known, now);
+    log_info("account %s delta copied=%lld removed=%lld reflagged=%lld "
+             "set_aside=%lld flip=%s",
+             a->address, (long long)report->copied, (long long)report->removed,
+             (long long)report->reflagged, (long long)report->set_aside,
+             flip_gate_name(gate));
+    if (gate == FLIP_READY) {
+        state_flip_begin(s, a, d);
+        return;
+    }
+    state_store(s, a);
+    state_jobs_queue(s, a, d, JOB_DELTA,
+                     schedule_delta(a, gate, s->conf->jobs.delta_seconds, now));
+}
+
+static void trailed(struct state *s, struct account *a, const struct domain *d,
+                    const struct migration_report *report)
+{
+    int64_t now = clock_unix_ms();
+
+    if (a->copy != COPY_TRAIL)
+        return;
+    if (a->last_error[0] || a->set_aside != report->set_aside) {
+        a->last_error[0] = a->last_error_kind[0] = '\0';
+        a->set_aside = report->set_aside;
+        state_store(s, a);
+    }
+    if (report->appended > 0)
+        log_info("account %s trail appended=%lld", a->address,
+                 (long long)report->appended);
+    state_jobs_queue(
+        s, a, d, JOB_TRAIL,
+        schedule_trail(a->flipped_at, s->conf->jobs.trail_inbox_seconds, now));
+}
+
+void state_results_take(struct state *s, const struct job *job,
+                        const json_t *message, const struct err *outcome)
+{
+    struct migration_report report;
+    struct account a;
+    struct domain d;
+
+    if (!state_load(s, job->account_id, &a, &d))
+        return;
+    memset(&report, 0, sizeof(report));
+    if (message)
+        migration_report_decode(message, &report);
+    if (job->kind == JOB_HASH)
+        hashed(s, job, &a, message, outcome);
+    else if (job->kind == JOB_VERIFY)
+        state_control_verified(s, &a, &report, outcome);
+    else if (job->kind == JOB_FINAL)
+        state_flip_copied(s, job, &report, outcome);
+    else if (a.copy == COPY_PAUSED)
+        log_info("account %s job=%s ended while paused", a.address,
+                 job_kind_name(job->kind));
+    else if (outcome->kind != ERR_NONE)
+        failed(s, job, &a, &d, outcome);
+    else if (job->kind == JOB_INITIAL)
+        copied(s, &a, &d, &report);
+    else if (job->kind == JOB_DELTA)
+        refreshed(s, &a, &d, &report);
+    else if (job->kind == JOB_TRAIL)
+        trailed(s, &a, &d, &report);
+    migration_report_release(&report);
+}

@@ -1,0 +1,378 @@
+/*
+ * Who serves whom, and what was learnt: the questions of login and smtp
+ * processes. An answer about a held account waits for its release.
+ */
+#include "daemon/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "account/username.h"
+#include "account/wire.h"
+#include "account/work.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define LEARN_WAIT_MS 20000 /* for the hash of an account local serves */
+
+/* Everything a look-up finds. */
+struct found {
+    struct username name;
+    struct domain domain;
+    struct account account;
+    bool has_domain, has_account;
+};
+
+static void put_url(json_t *answer, const char *field, const char *url)
+{
+    if (*url)
+        json_object_set_new(answer, field, json_string(url));
+}
+
+static json_t *answer_new(int64_t id, enum route_answer answer)
+{
+    return json_pack("{s:s,s:I,s:s}", "m", "answer", "id", (json_int_t)id,
+                     "answer", route_answer_name(answer));
+}
+
+static json_t *answer_from(int64_t id, enum route_answer decided,
+                           const struct found *f)
+{
+    json_t *answer = answer_new(id, decided);
+    char user[ADDRESS_MAX];
+    struct err err;
+
+    json_object_set_new(answer, "address", json_string(f->name.address));
+    json_object_set_new(answer, "local_user", json_string(f->name.address));
+    if (f->has_account) {
+        const struct account *a = &f->account;
+
+        json_object_update_new(
+            answer, json_pack("{s:I,s:I,s:s,s:s}", "account", (json_int_t)a->id,
+                              "epoch", (json_int_t)a->epoch, "password_state",
+                              password_state_name(a->password_state),
+                              "legacy_user", a->legacy_user));
+    } else if (f->has_domain) {
+        if (username_fill(f->domain.username_template, &f->name, user,
+                          sizeof(user), &err) == -1)
+            memcpy(user, f->name.address, sizeof(user));
+        json_object_set_new(answer, "legacy_user", json_string(user));
+    }
+    if (f->has_domain) {
+        put_url(answer, "imap", f->domain.imap_url);
+        put_url(answer, "pop3", f->domain.pop3_url);
+        put_url(answer, "smtp", f->domain.smtp_url);
+    }
+    return answer;
+}
+
+/* ERR_DENIED if that can be no user. */
+static int look_up(struct state *s, const char *typed, struct found *f,
+                   struct err *err)
+{
+    int rc;
+
+    memset(f, 0, sizeof(*f));
+    if (!typed || username_parse(typed, strlen(typed), &f->name, err) == -1)
+        return -1;
+    if (!f->name.domain[0])
+        return 0;
+    state_must(rc = domain_find(s->db, f->name.domain, &f->domain, err), err);
+    f->has_domain = rc == 1;
+    if (!f->has_domain)
+        return 0;
+    state_must(rc = account_find(s->db, f->name.address, &f->account, err),
+               err);
+    f->has_account = rc == 1;
+    return 0;
+}
+
+static enum route_answer decide(const struct found *f,
+                                enum route_service service)
+{
+    struct route_question q = {
+        .service = service,
+        .has_domain = f->has_domain,
+        .is_domain_enabled = f->has_domain && f->domain.is_enabled,
+        .has_account = f->has_account,
+        .route = f->account.route,
+        .is_provisioned = f->account.provisioned_epoch == f->account.epoch};
+
+    return route_decide(&q);
+}
+
+static struct state_parked *park(struct state *s, struct state_peer *peer,
+                                 const json_t *message, const struct found *f,
+                                 int64_t wait_ms)
+{
+    struct state_parked *p = mem_alloc(sizeof(*p));
+
+    p->peer = peer;
+    p->id = wire_int(message, "id", 0);
+    p->account_id = f->account.id;
+    p->until_ms = loop_now_ms(s->loop) + wait_ms;
+    memcpy(p->typed, f->name.address, sizeof(p->typed));
+    p->next = s->parked;
+    s->parked = p;
+    return p;
+}
+
+void state_routes_ask(struct state *s, struct state_peer *peer,
+                      const json_t *message)
+{
+    int64_t id = wire_int(message, "id", 0);
+    const char *word = wire_text(message, "service");
+    enum route_service service =
+        word && strcmp(word, "mail") == 0 ? SERVICE_MAIL : SERVICE_LOGIN;
+    enum route_answer answer;
+    struct found f;
+    struct err err;
+
+    if (look_up(s, wire_text(message, "name"), &f, &err) == -1) {
+        state_send(s, peer, answer_new(id, ROUTE_REFUSE));
+        return;
+    }
+    answer = decide(&f, service);
+    if (answer == ROUTE_WAIT)
+        park(s, peer, message, &f, f.domain.hold_seconds * 1000LL)->service =
+            service;
+    else
+        state_send(s, peer, answer_from(id, answer, &f));
+}
+
+/* --- learning */
+
+static void store_seal(struct state *s, int64_t account_id,
+                       const struct seal *seal)
+{
+    struct account_seal stored = {.wrapped_length = sizeof(seal->wrapped_key),
+                                  .blob_length = seal->blob_length};
+    struct err err;
+
+    memcpy(stored.wrapped_key, seal->wrapped_key, stored.wrapped_length);
+    memcpy(stored.blob, seal->blob, stored.blob_length);
+    state_write(s);
+    state_must(account_seal_set(s->db, account_id, &stored, &err), &err);
+}
+
+static void take_text(char *to, size_t size, const char *text)
+{
+    snprintf(to, size, "%s", text ? text : "");
+}
+
+static bool insert(struct state *s, const json_t *message, struct found *f)
+{
+    struct account_state first = {ROUTE_LEGACY, COPY_NONE, 0};
+    struct account *a = &f->account;
+    const char *prefix = wire_text(message, "prefix");
+    struct err err;
+    int rc;
+
+    memset(a, 0, sizeof(*a));
+    if (lifecycle_apply(&first, EVENT_LEARNT, &err) == -1) {
+        log_error("account %s: %s", f->name.address, err.text);
+        return false;
+    }
+    memcpy(a->address, f->name.address, sizeof(a->address));
+    a->domain_id = f->domain.id;
+    take_text(a->legacy_user, sizeof(a->legacy_user),
+              wire_text(message, "legacy_user"));
+    a->route = first.route;
+    a->copy = first.copy;
+    a->epoch = first.epoch;
+    a->password_state = PASSWORD_LEARNT;
+    a->has_prefix = prefix != NULL;
+    take_text(a->legacy_prefix, sizeof(a->legacy_prefix), prefix);
+    take_text(a->legacy_separator, sizeof(a->legacy_separator),
+              wire_text(message, "separator"));
+    a->created_at = clock_unix_ms();
+    state_write(s);
+    state_must(rc = account_insert(s->db, a, &err), &err);
+    f->has_account = true;
+    if (rc == 0)
+        return false;
+    log_info("account %s learnt via=%s", a->address,
+             log_safe(wire_text(message, "via")));
+    state_audit(s, a->id, "learnt", "route=legacy copy=initial epoch=1");
+    return true;
+}
+
+/* The password that legacy has just accepted sets going again what a refused
+   one has stopped. */
+static void set_going(struct state *s, struct found *f)
+{
+    struct account *a = &f->account;
+    enum job_kind kind = JOB_INITIAL;
+
+    if (strcmp(a->last_error_kind, err_kind_name(ERR_DENIED)) != 0)
+        return;
+    a->last_error[0] = a->last_error_kind[0] = '\0';
+    if (a->copy == COPY_FAILED) {
+        if (!state_change(s, a, EVENT_RETRIED, "legacy accepts the password"))
+            return;
+    } else if (a->copy == COPY_TRAIL) {
+        kind = JOB_TRAIL;
+    } else if (a->copy == COPY_DELTA) {
+        kind = JOB_DELTA;
+    } else if (a->copy != COPY_INITIAL) {
+        return;
+    }
+    state_jobs_queue(s, a, &f->domain, kind, clock_unix_ms());
+}
+
+static void renew(struct state *s, const struct seal *seal, struct found *f)
+{
+    struct account *a = &f->account;
+
+    store_seal(s, a->id, seal);
+    a->has_seal = true;
+    set_going(s, f);
+    a->password_state = PASSWORD_LEARNT;
+    state_store(s, a);
+    state_jobs_queue(s, a, &f->domain, JOB_HASH, clock_unix_ms());
+}
+
+static bool may_learn(const json_t *message, const struct found *f,
+                      struct seal *seal)
+{
+    const char *user = wire_text(message, "legacy_user");
+    struct err err;
+
+    if (!f->has_domain || !f->domain.is_enabled || !user || !*user ||
+        strlen(user) >= sizeof(f->account.legacy_user))
+        return false;
+    if (wire_seal(message, seal, &err) == -1) {
+        log_error("learn %s: %s", f->name.address, err.text);
+        return false;
+    }
+    return true;
+}
+
+void state_routes_learn(struct state *s, struct state_peer *peer,
+                        const json_t *message)
+{
+    int64_t id = wire_int(message, "id", 0);
+    struct found f;
+    struct seal seal;
+    struct err err;
+
+    if (look_up(s, wire_text(message, "name"), &f, &err) == -1) {
+        state_send(s, peer, answer_new(id, ROUTE_REFUSE));
+        return;
+    }
+    if (may_learn(message, &f, &seal)) {
+        if (!f.has_account && insert(s, message, &f)) {
+            store_seal(s, f.account.id, &seal);
+            f.account.has_seal = true;
+            state_jobs_queue(s, &f.account, &f.domain, JOB_HASH,
+                             clock_unix_ms());
+            state_jobs_queue(s, &f.account, &f.domain, JOB_INITIAL,
+                             clock_unix_ms());
+            state_provision_later(s, f.account.id);
+        } else if (f.has_account &&
+                   !(f.account.route == ROUTE_LOCAL &&
+                     f.account.password_state == PASSWORD_CONFIRMED)) {
+            renew(s, &seal, &f);
+            if (f.account.route == ROUTE_LOCAL) {
+                park(s, peer, message, &f, LEARN_WAIT_MS)->is_learn = true;
+                return;
+            }
+        }
+    }
+    enum route_answer answer = decide(&f, SERVICE_LOGIN);
+    /* his session is on legacy already, and the hold cannot wait for itself */
+    if (answer == ROUTE_WAIT)
+        answer = ROUTE_UNAVAILABLE;
+    state_send(s, peer, answer_from(id, answer, &f));
+}
+
+void state_routes_confirm(struct state *s, int64_t account_id)
+{
+    struct account account;
+
+    if (!state_load(s, account_id, &account, NULL) ||
+        account.route != ROUTE_LOCAL ||
+        account.password_state != PASSWORD_LEARNT)
+        return;
+    account.password_state = PASSWORD_CONFIRMED;
+    state_store(s, &account);
+    state_audit(s, account.id, "confirmed", "local accepts the password");
+}
+
+/* --- what waits */
+
+/* Answer it by a look-up made now, and forget it. */
+static void answer_parked(struct state *s, struct state_parked **at,
+                          bool is_late)
+{
+    struct state_parked *p = *at;
+    enum route_answer answer = ROUTE_UNAVAILABLE;
+    struct found f;
+    struct err err;
+
+    if (look_up(s, p->typed, &f, &err) == 0) {
+        answer = decide(&f, p->service);
+        if (answer == ROUTE_WAIT && !is_late)
+            return; /* held again meanwhile */
+        if (answer == ROUTE_WAIT || (is_late && p->is_learn))
+            answer = ROUTE_UNAVAILABLE;
+    }
+    *at = p->next;
+    state_send(s, p->peer, answer_from(p->id, answer, &f));
+    free(p);
+}
+
+static void answer_account(struct state *s, int64_t account_id, bool is_learn)
+{
+    struct state_parked **at = &s->parked;
+
+    while (*at) {
+        struct state_parked *p = *at;
+
+        if (p->account_id == account_id && p->is_learn == is_learn)
+            answer_parked(s, at, false);
+        if (*at == p)
+            at = &p->next;
+    }
+}
+
+void state_routes_release(struct state *s, int64_t account_id)
+{
+    answer_account(s, account_id, false);
+}
+
+void state_routes_hashed(struct state *s, int64_t account_id)
+{
+    answer_account(s, account_id, true);
+}
+
+void state_routes_forget_peer(struct state *s, const struct state_peer *peer)
+{
+    struct state_parked **at = &s->parked;
+
+    while (*at) {
+        struct state_parked *p = *at;
+
+        if (p->peer == peer) {
+            *at = p->next;
+            free(p);
+        } else {
+            at = &p->next;
+        }
+    }
+}
+
+void state_routes_tick(struct state *s)
+{
+    struct state_parked **at = &s->parked;
+
+    while (*at) {
+        struct state_parked *p = *at;
+
+        if (p->until_ms <= loop_now_ms(s->loop))
+            answer_parked(s, at, true);
+        if (*at == p)
+            at = &p->next;
+    }
+}
