@@ -16,8 +16,9 @@
 #define STORE_NAME_SIZE    160
 #define STORE_KEYWORDS_MAX 26 /* a letter each */
 #define STORE_DIGEST_SIZE  16
-#define STORE_UIDNEXT_GAP  1000 /* what legacy may still give out at the flip  \
-                                 */
+#define STORE_UIDNEXT_GAP                                                      \
+    1000 /* what legacy may still give out at the flip                         \
+          */
 #define STORE_WITNESS "mailhaul-witness"
 
 struct store;

@@ -1,0 +1,262 @@
+/*
+ * The files beside the messages: dovecot-uidlist (version 3), dovecot-keywords,
+ * subscriptions, the witness, and the index files that Dovecot makes.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "migrator/store_parts.h"
+
+#define NEW_SUFFIX ".mailhaul"
+
+/* Bring the bytes of a FILE to disk and put it in the place of `name`. */
+static int finish_file(struct store *store, int directory, FILE *file,
+                       const char *name, struct err *err)
+{
+    char aside[128];
+    int rc = 0;
+
+    snprintf(aside, sizeof(aside), "%s" NEW_SUFFIX, name);
+    if (fflush(file) != 0 || (store->is_durable && fsync(fileno(file)) == -1))
+        rc = store_fail(err, name);
+    if (fclose(file) != 0 && rc == 0)
+        rc = store_fail(err, name);
+    if (rc == 0 && renameat(directory, aside, directory, name) == -1)
+        rc = store_fail(err, name);
+    if (rc == 0 && store->is_durable && fsync(directory) == -1)
+        rc = store_fail(err, name);
+    store->is_dirty = true;
+    return rc;
+}
+
+static FILE *begin_file(int directory, const char *name, struct err *err)
+{
+    char aside[128];
+    FILE *file;
+    int fd;
+
+    snprintf(aside, sizeof(aside), "%s" NEW_SUFFIX, name);
+    fd = openat(directory, aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+                0600);
+    file = fd == -1 ? NULL : fdopen(fd, "w");
+    if (file == NULL) {
+        store_fail(err, name);
+        if (fd != -1)
+            close(fd);
+    }
+    return file;
+}
+
+int store_replace(struct store *store, int directory, const char *name,
+                  const char *bytes, size_t length, struct err *err)
+{
+    FILE *file = begin_file(directory, name, err);
+
+    if (file == NULL)
+        return -1;
+    if (length > 0)
+        fwrite(bytes, 1, length, file);
+    return finish_file(store, directory, file, name, err);
+}
+
+/* ---- dovecot-uidlist ---- */
+
+/* A GUID that a replay gives again. */
+static void print_guid(FILE *list, const struct store_folder *f,
+                       const char *address, const char *folder_name)
+{
+    uint8_t value[DIGEST_SIZE];
+    char hex[DIGEST_HEX_SIZE];
+    struct digest *d = digest_new();
+
+    digest_add(d, address, strlen(address) + 1);
+    digest_add(d, folder_name, strlen(folder_name) + 1);
+    digest_add(d, &f->uidvalidity, sizeof(f->uidvalidity));
+    digest_take(d, value);
+    digest_free(&d);
+    fprintf(list, " G%.32s\n", digest_hex(value, hex));
+}
+
+int store_list_begin(struct store_folder *f, uint32_t uidnext,
+                     const char *address, const char *folder_name,
+                     struct err *err)
+{
+    f->list = begin_file(f->directory, "dovecot-uidlist", err);
+    if (f->list == NULL)
+        return -1;
+    fprintf(f->list, "3 V%u N%u", f->uidvalidity, uidnext);
+    print_guid(f->list, f, address, folder_name);
+    return 0;
+}
+
+int store_list_add(struct store_folder *f, const struct store_message *message,
+                   const char *uidl, uint32_t order, struct err *err)
+{
+    char base[STORE_NAME_SIZE];
+
+    store_name(f, message, false, base);
+    fprintf(f->list, "%u", message->uid);
+    if (uidl != NULL)
+        fprintf(f->list, " P%s", uidl);
+    if (order > 0)
+        fprintf(f->list, " O%u", order);
+    if (fprintf(f->list, " :%s\n", base) < 0)
+        return store_fail(err, "dovecot-uidlist");
+    return 0;
+}
+
+int store_list_end(struct store_folder *f, struct err *err)
+{
+    FILE *list = f->list;
+
+    f->list = NULL;
+    return finish_file(f->store, f->directory, list, "dovecot-uidlist", err);
+}
+
+int store_write_keywords(struct store_folder *f, char *const *names,
+                         unsigned count, struct err *err)
+{
+    struct buf text;
+    int rc;
+
+    if (count == 0 &&
+        faccessat(f->directory, "dovecot-keywords", F_OK, 0) == -1)
+        return 0;
+    buf_init(&text, 1 << 20);
+    for (unsigned i = 0; i < count && i < STORE_KEYWORDS_MAX; i++)
+        buf_printf(&text, "%u %s\n", i, names[i]);
+    rc = store_replace(f->store, f->directory, "dovecot-keywords", text.bytes,
+                       text.used, err);
+    buf_release(&text);
+    return rc;
+}
+
+/* ---- the root ---- */
+
+int store_write_subscriptions(struct store *store, char *const *lines,
+                              size_t count, struct err *err)
+{
+    struct buf text;
+    int rc = 0;
+
+    buf_init(&text, 16 << 20);
+    buf_append_text(&text, "V\t2\n\n");
+    for (size_t i = 0; i < count && rc == 0; i++)
+        rc = buf_printf(&text, "%s\n", lines[i]);
+    if (rc == -1)
+        err_set(err, ERR_SETUP, "store: too many subscriptions");
+    else
+        rc = store_replace(store, store->root, "subscriptions", text.bytes,
+                           text.used, err);
+    buf_release(&text);
+    return rc;
+}
+
+int store_write_witness(struct store *store, int64_t epoch, struct err *err)
+{
+    char text[32];
+    int length = snprintf(text, sizeof(text), "%lld\n", (long long)epoch);
+
+    return store_replace(store, store->root, STORE_WITNESS, text,
+                         (size_t)length, err);
+}
+
+bool store_has_witness(const struct store *store)
+{
+    return faccessat(store->root, STORE_WITNESS, F_OK, 0) == 0;
+}
+
+int store_remove_witness(struct store *store, struct err *err)
+{
+    if (unlinkat(store->root, STORE_WITNESS, 0) == -1 && errno != ENOENT)
+        return store_fail(err, STORE_WITNESS);
+    store->is_dirty = true;
+    return 0;
+}
+
+/* ---- removing ---- */
+
+static DIR *open_list(int parent, const char *name)
+{
+    int fd =
+        openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *list = fd == -1 ? NULL : fdopendir(fd);
+
+    if (fd != -1 && list == NULL)
+        close(fd);
+    return list;
+}
+
+static bool is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* All files of a directory, not those below it. */
+static void remove_files(int parent, const char *name)
+{
+    DIR *list = open_list(parent, name);
+    struct dirent *entry;
+
+    if (list == NULL)
+        return;
+    while ((entry = readdir(list)) != NULL)
+        if (!is_dots(entry->d_name))
+            unlinkat(dirfd(list), entry->d_name, 0);
+    closedir(list);
+}
+
+int store_remove_folder(struct store *store, const char *directory,
+                        struct err *err)
+{
+    static const char *const parts[] = {"cur", "new", "tmp"};
+    bool is_inbox = directory[0] == '\0';
+    int fd = openat(store->root, is_inbox ? "." : directory,
+                    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd == -1)
+        return errno == ENOENT ? 0 : store_fail(err, directory);
+    store->is_dirty = true;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        remove_files(fd, parts[i]);
+        if (!is_inbox)
+            unlinkat(fd, parts[i], AT_REMOVEDIR);
+    }
+    close(fd);
+    if (is_inbox) {
+        unlinkat(store->root, "dovecot-uidlist", 0);
+        return 0;
+    }
+    remove_files(store->root, directory);
+    if (unlinkat(store->root, directory, AT_REMOVEDIR) == -1 && errno != ENOENT)
+        return store_fail(err, directory);
+    return 0;
+}
+
+bool store_has_index(const struct store_folder *f)
+{
+    return faccessat(f->directory, "dovecot.index.log", F_OK, 0) == 0 ||
+           faccessat(f->directory, "dovecot.index", F_OK, 0) == 0;
+}
+
+int store_forget_index(struct store_folder *f, struct err *err)
+{
+    DIR *list = open_list(f->directory, ".");
+    struct dirent *entry;
+
+    if (list == NULL)
+        return store_fail(err, "folder");
+    while ((entry = readdir(list)) != NULL)
+        if (strncmp(entry->d_name, "dovecot.index", 13) == 0)
+            unlinkat(f->directory, entry->d_name, 0);
+    closedir(list);
+    f->store->is_dirty = true;
+    return 0;
+}
