@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "db/db.h"
 
@@ -28,10 +29,18 @@ struct auth_user {
     int64_t epoch;
 };
 
-/* Creates the directory's file with WAL kept (group may write). */
-int auth_open(const char *path, struct db **db_out, struct err *err);
-/* Insert or replace; an epoch older than the stored one is refused
-   (ERR_SETUP). */
+/* Make the directory (mode 2770), the file and what SQLite keeps beside it
+   (mode 0660, WAL kept), so that `group` may write them, whatever the umask: a
+   reader of a WAL database writes its -shm. owner (uid_t)-1, group (gid_t)-1:
+   stay what they are. Without the right to give them away they stay too, if
+   they are right already; else ERR_SETUP. */
+int auth_prepare(const char *path, uid_t owner, gid_t group, struct err *err);
+/* auth_prepare for our own uid, and open. */
+int auth_open(const char *path, gid_t group, struct db **db_out,
+              struct err *err);
+/* Insert or replace; an epoch older than the stored one is refused, and so is
+   an active user without a password (ERR_SETUP). An empty password is stored as
+   NULL, with which nobody logs in. */
 int auth_put(struct db *db, const struct auth_user *user, struct err *err);
 int auth_remove(struct db *db, const char *username, struct err *err);
 

@@ -39,24 +39,30 @@ struct job {
    forward to due_at. If one is leased, it is marked to run again at due_at when
    it ends. Sets j->id. */
 int job_queue(struct db *db, struct job *j, struct err *err);
-/* Lease the best job that is due, whose host has fewer than per_host leased
-   jobs and whose account has none leased (JOB_HASH and JOB_FINAL pass the host
-   limit). 1 leased, 0 nothing due. */
+/* Lease the best job that is due (highest priority, then longest due), whose
+   host has fewer than per_host leased jobs and whose account has none leased.
+   JOB_FINAL passes the host limit; JOB_HASH, which touches neither host nor
+   mailbox, both limits, and counts in neither. 1 leased, 0 nothing due. */
 int job_lease(struct db *db, const char *owner, int64_t now, int64_t until,
               unsigned per_host, struct job *out, struct err *err);
+/* ERR_ITEM if the job is not leased (any more). */
 int job_heartbeat(struct db *db, int64_t id, int64_t until, struct err *err);
 /* It is over: delete it, or queue it again if it was asked for meanwhile. */
 int job_end(struct db *db, int64_t id, struct err *err);
-/* Give it back for another try at due_at, attempts + 1. */
+/* Give it back for another try at due_at (or when it was asked for meanwhile, if
+   that is sooner), attempts + 1. */
 int job_retry(struct db *db, int64_t id, int64_t due_at, struct err *err);
 /* Unix ms of the earliest unleased due time, INT64_MAX if none. */
 int job_next_due(struct db *db, int64_t *due_at_out, struct err *err);
-/* Free all leases of an owner ("" : every owner), or those past lease_until. */
+/* Free all leases of an owner ("" : every owner), or those past lease_until
+   (attempts + 1). */
 int job_free_leases(struct db *db, const char *owner, struct err *err);
 int job_free_expired(struct db *db, int64_t now, struct err *err);
+/* 1 found, 0 none, -1 error. */
 int job_find(struct db *db, int64_t account_id, enum job_kind kind,
              struct job *out, struct err *err);
-/* Delete the unleased jobs of an account (kind -1: of every kind). */
+/* Delete the unleased jobs of an account (kind -1: of every kind); leased ones
+   are not run again. */
 int job_cancel(struct db *db, int64_t account_id, int kind, struct err *err);
 int job_count(struct db *db, int64_t *queued_out, int64_t *leased_out,
               struct err *err);

@@ -1,0 +1,175 @@
+#include "db/auth.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DIRECTORY_MODE 02770
+#define FILE_MODE      0660
+
+static const char *const scripts[] = {
+    "CREATE TABLE users ("
+    " username TEXT PRIMARY KEY, password TEXT, home TEXT, mail TEXT,"
+    " uid INTEGER, gid INTEGER, prefix TEXT, separator TEXT,"
+    " active INTEGER, epoch INTEGER)"};
+
+/* Give what is behind fd away, if it is not right yet. The mode comes last:
+   chown takes the set-group-id bit away. */
+static int give(int fd, const char *path, uid_t owner, gid_t group, mode_t mode,
+                struct err *err)
+{
+    struct stat is;
+
+    if (fstat(fd, &is) == -1)
+        return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+    if (owner == is.st_uid)
+        owner = (uid_t)-1;
+    if (group == is.st_gid)
+        group = (gid_t)-1;
+    if ((owner != (uid_t)-1 || group != (gid_t)-1) &&
+        fchown(fd, owner, group) == -1)
+        return err_set(err, ERR_SETUP,
+                       "%s: cannot give it to uid %d gid %d: %s", path,
+                       (int)owner, (int)group, strerror(errno));
+    if ((is.st_mode & 07777) != mode && fchmod(fd, mode) == -1)
+        return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+    return 0;
+}
+
+static int give_path(const char *path, int flags, uid_t owner, gid_t group,
+                     mode_t mode, struct err *err)
+{
+    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
+    int result;
+
+    if (fd == -1)
+        return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+    result = give(fd, path, owner, group, mode, err);
+    close(fd);
+    return result;
+}
+
+/* -wal and -shm get owner and mode of the file from SQLite when it makes them
+   (the owner only from root); those of before a change are set here. */
+static int give_files(const char *path, uid_t owner, gid_t group,
+                      struct err *err)
+{
+    static const char *const endings[] = {"", "-wal", "-shm"};
+
+    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+        char name[PATH_MAX + 8];
+
+        snprintf(name, sizeof(name), "%s%s", path, endings[i]);
+        if (access(name, F_OK) == 0 &&
+            give_path(name, O_RDWR, owner, group, FILE_MODE, err) == -1)
+            return -1;
+    }
+    return 0;
+}
+
+static int make_directory(const char *path, uid_t owner, gid_t group,
+                          struct err *err)
+{
+    char directory[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+
+    if (slash == NULL || slash == path || strlen(path) >= sizeof(directory))
+        return err_set(err, ERR_SETUP, "%s: must be in a directory of its own",
+                       path);
+    memcpy(directory, path, (size_t)(slash - path));
+    directory[slash - path] = '\0';
+    if (mkdir(directory, 0770) == -1 && errno != EEXIST)
+        return err_set(err, ERR_SETUP, "%s: %s", directory, strerror(errno));
+    return give_path(directory, O_RDONLY | O_DIRECTORY, owner, group,
+                     DIRECTORY_MODE, err);
+}
+
+int auth_prepare(const char *path, uid_t owner, gid_t group, struct err *err)
+{
+    if (make_directory(path, owner, group, err) == -1)
+        return -1;
+    /* not through an open database: closing another descriptor of it would
+       drop its locks, and so this is done before it is opened */
+    if (access(path, F_OK) == -1 &&
+        give_path(path, O_CREAT | O_EXCL | O_RDWR, owner, group, FILE_MODE,
+                  err) == -1)
+        return -1;
+    return give_files(path, owner, group, err);
+}
+
+int auth_open(const char *path, gid_t group, struct db **db_out,
+              struct err *err)
+{
+    const struct db_options options = {.sync = DB_SYNC_FULL,
+                                       .keep_wal = true,
+                                       .scripts = scripts,
+                                       .script_count = sizeof(scripts) /
+                                                       sizeof(scripts[0])};
+
+    *db_out = NULL;
+    if (auth_prepare(path, (uid_t)-1, group, err) == -1)
+        return -1;
+    return db_open(path, &options, db_out, err);
+}
+
+static void bind_user(struct db_statement *s, const struct auth_user *user)
+{
+    const char *password = user->password;
+
+    if (password != NULL && password[0] == '\0')
+        password = NULL;
+    db_bind_text(s, 1, user->username);
+    db_bind_text(s, 2, password);
+    db_bind_text(s, 3, user->home);
+    db_bind_text(s, 4, user->mail);
+    db_bind_int(s, 5, user->uid);
+    db_bind_int(s, 6, user->gid);
+    db_bind_text(s, 7, user->prefix);
+    db_bind_text(s, 8, user->separator);
+    db_bind_int(s, 9, user->is_active);
+    db_bind_int(s, 10, user->epoch);
+}
+
+int auth_put(struct db *db, const struct auth_user *user, struct err *err)
+{
+    struct db_statement *s;
+
+    if (user->is_active && (user->password == NULL || !*user->password))
+        return err_set(err, ERR_SETUP, "%s: active without a password",
+                       user->username);
+    s = db_prepare(db,
+                   "INSERT INTO users VALUES "
+                   "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) "
+                   "ON CONFLICT (username) DO UPDATE SET "
+                   "password = excluded.password, home = excluded.home, "
+                   "mail = excluded.mail, uid = excluded.uid, "
+                   "gid = excluded.gid, prefix = excluded.prefix, "
+                   "separator = excluded.separator, active = excluded.active, "
+                   "epoch = excluded.epoch WHERE epoch <= excluded.epoch",
+                   err);
+    if (s == NULL)
+        return -1;
+    bind_user(s, user);
+    if (db_run(s, err) == -1)
+        return -1;
+    if (db_changed_rows(db) != 1)
+        return err_set(err, ERR_SETUP,
+                       "%s: local has been told a later epoch than %lld",
+                       user->username, (long long)user->epoch);
+    return 0;
+}
+
+int auth_remove(struct db *db, const char *username, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "DELETE FROM users WHERE username = ?1", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_text(s, 1, username);
+    return db_run(s, err);
+}
