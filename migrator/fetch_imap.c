@@ -350,7 +350,7 @@ static void on_answer(struct mailimap_msg_att *answer, void *ctx)
             -1)
         b->has_failed = true;
     b->is_streaming = false;
-    if (!b->has_failed && b->sink->end(b->ctx, message.uid, b->err) == -1)
+    if (!b->has_failed && b->sink->end(b->ctx, &message, b->err) == -1)
         b->has_failed = true;
 }
 
@@ -362,13 +362,11 @@ static void on_progress(size_t current, size_t maximum, void *ctx)
     (void)ctx;
 }
 
+/* All in one command: the peer opens each message once. */
 static struct mailimap_fetch_type *body_type(void)
 {
-    struct mailimap_fetch_type *type =
-        mailimap_fetch_type_new_fetch_att_list_empty();
+    struct mailimap_fetch_type *type = metadata_type(true);
 
-    mailimap_fetch_type_new_fetch_att_list_add(type,
-                                               mailimap_fetch_att_new_uid());
     mailimap_fetch_type_new_fetch_att_list_add(
         type,
         mailimap_fetch_att_new_body_peek_section(mailimap_section_new(NULL)));

@@ -70,8 +70,9 @@ typedef int source_vanished_fn(void *ctx, uint32_t first, uint32_t last,
 struct source_sink {
     /* bytes of the body that is arriving */
     int (*piece)(void *ctx, const char *bytes, size_t length, struct err *err);
-    /* the body is whole, and it was that of this UID */
-    int (*end)(void *ctx, uint32_t uid, struct err *err);
+    /* the body is whole; all fields of the message are filled */
+    int (*end)(void *ctx, const struct source_message *message,
+               struct err *err);
 };
 
 /* Connect and log in (session_imap.h). ERR_DENIED: password refused. */
@@ -119,10 +120,10 @@ struct source_changed {
 /* Flags changed since a HIGHESTMODSEQ (CONDSTORE), and what is gone since. */
 int source_changes(struct source *source, const struct source_changed *changed,
                    struct err *err);
-/* Bodies of these UIDs (ascending), streamed in the order they arrive, several
-   messages a command. ERR_ITEM: the peer answered NO or BAD; what had end()
-   called is there. ERR_RETRY: the connection is gone. A body that the peer
-   leaves out is simply not ended. */
+/* Bodies and metadata of these UIDs (ascending), streamed in the order they
+   arrive, several messages a command. ERR_ITEM: the peer answered NO or BAD;
+   what had end() called is there. ERR_RETRY: the connection is gone. A body
+   that the peer leaves out is simply not ended. */
 int source_bodies(struct source *source, const uint32_t *uids, size_t count,
                   const struct source_sink *sink, void *ctx, struct err *err);
 
