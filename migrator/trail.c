@@ -145,11 +145,12 @@ static int on_body_piece(void *ctx, const char *bytes, size_t length,
     return 0;
 }
 
-static int on_body_end(void *ctx, uint32_t uid, struct err *err)
+static int on_body_end(void *ctx, const struct source_message *message,
+                       struct err *err)
 {
     struct trail *t = ctx;
 
-    (void)uid;
+    (void)message;
     (void)err;
     t->body_bytes = t->body.size_bytes;
     t->body_vsize = body_digest_vsize(&t->body);

@@ -39,7 +39,8 @@ static int on_piece(void *ctx, const char *bytes, size_t length,
     return 0;
 }
 
-static int on_end(void *ctx, uint32_t uid, struct err *err)
+static int on_end(void *ctx, const struct source_message *message,
+                  struct err *err)
 {
     struct search *s = ctx;
     uint8_t digest[LEDGER_DIGEST_SIZE];
@@ -47,7 +48,7 @@ static int on_end(void *ctx, uint32_t uid, struct err *err)
     (void)err;
     body_digest_take(&s->body, digest);
     if (s->found == 0 && memcmp(digest, s->digest, sizeof digest) == 0)
-        s->found = uid;
+        s->found = message->uid;
     return 0;
 }
 
