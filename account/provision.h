@@ -1,8 +1,11 @@
 /*
  * Making an account exist on the new side, as often as one likes: the row in
- * auth.db, the directory of the mailbox, the administrator's command. Runs in
- * the state process (auth.db) and its callers' children; never blocks longer
- * than a SQLite commit.
+ * auth.db. The directory of the mailbox is made by the worker, under the uid of
+ * the store's owner. Runs in the state process; never blocks longer than a
+ * SQLite commit.
+ *
+ * home is the directory above the Maildir when the last part of store.path is
+ * the same for everybody (".../{local}/Maildir"), else the Maildir itself.
  */
 #ifndef ACCOUNT_PROVISION_H
 #define ACCOUNT_PROVISION_H
@@ -15,13 +18,21 @@
 
 struct provision;
 
-/* Reads the provision and store sections; opens auth.db. */
+/* Make auth.db and its directory, given to conf->user and the group of the
+   local server: for root, before the state process runs as conf->user. */
+int provision_prepare(const struct conf *conf, struct err *err);
+/* Reads the provision and store sections; opens auth.db, if there is to be one.
+   conf is borrowed until provision_close(). ERR_SETUP for unknown users and
+   groups, and for provision.command, which nothing runs yet: accounts would be
+   routed to a server that does not know them. */
 int provision_open(const struct conf *conf, struct provision **out,
                    struct err *err);
 void provision_close(struct provision **p);
 
 /* Tell local the account as the row says: active if route is local. Same row,
-   same result. */
+   same result. hash may be NULL or "" while it is not active. ERR_SETUP if
+   local has been told a later epoch (a control db older than what local reads):
+   that account must not be served. */
 int provision_apply(struct provision *p, const struct account *account,
                     const char *hash, struct err *err);
 int provision_remove(struct provision *p, const char *address, struct err *err);

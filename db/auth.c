@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 #define DIRECTORY_MODE 02770
 #define FILE_MODE      0660
 
@@ -30,11 +32,18 @@ static int give(int fd, const char *path, uid_t owner, gid_t group, mode_t mode,
         owner = (uid_t)-1;
     if (group == is.st_gid)
         group = (gid_t)-1;
+    /* the directory may be written by others: what they put here is not what
+       we give away */
+    if (!S_ISDIR(is.st_mode) && (!S_ISREG(is.st_mode) || is.st_nlink != 1))
+        return err_set(err, ERR_SETUP, "%s: is no file of ours", path);
     if ((owner != (uid_t)-1 || group != (gid_t)-1) &&
-        fchown(fd, owner, group) == -1)
-        return err_set(err, ERR_SETUP,
-                       "%s: cannot give it to uid %d gid %d: %s", path,
-                       (int)owner, (int)group, strerror(errno));
+        fchown(fd, owner, group) == -1) {
+        if (errno != EPERM)
+            return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+        log_warn("auth not-given file=%s uid=%d gid=%d: only root may; the "
+                 "local server may not be able to read it",
+                 path, (int)owner, (int)group);
+    }
     if ((is.st_mode & 07777) != mode && fchmod(fd, mode) == -1)
         return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
     return 0;

@@ -32,8 +32,8 @@ struct auth_user {
 /* Make the directory (mode 2770), the file and what SQLite keeps beside it
    (mode 0660, WAL kept), so that `group` may write them, whatever the umask: a
    reader of a WAL database writes its -shm. owner (uid_t)-1, group (gid_t)-1:
-   stay what they are. Without the right to give them away they stay too, if
-   they are right already; else ERR_SETUP. */
+   stay what they are. Without the right to give them away they stay too, and
+   the log says so. */
 int auth_prepare(const char *path, uid_t owner, gid_t group, struct err *err);
 /* auth_prepare for our own uid, and open. */
 int auth_open(const char *path, gid_t group, struct db **db_out,

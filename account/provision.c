@@ -1,0 +1,228 @@
+#include "account/provision.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "account/username.h"
+#include "base/mem.h"
+#include "db/auth.h"
+
+#define DEFAULT_GROUP "dovecot"
+
+struct provision {
+    const struct conf *conf; /* borrowed */
+    struct db *auth;         /* NULL: none */
+    uid_t uid;               /* of the mail */
+    gid_t gid;
+};
+
+static int find_user(const char *name, const char *key, uid_t *uid_out,
+                     gid_t *gid_out, struct err *err)
+{
+    const struct passwd *user;
+
+    errno = 0;
+    user = getpwnam(name);
+    if (user == NULL)
+        return err_set(err, ERR_SETUP, "%s: no user \"%s\"", key, name);
+    *uid_out = user->pw_uid;
+    *gid_out = user->pw_gid;
+    return 0;
+}
+
+/* (gid_t)-1 if none is configured and the usual one is not there. */
+static int find_group(const struct conf *conf, gid_t *gid_out, struct err *err)
+{
+    const char *name = conf->provision.group;
+    const struct group *group = getgrnam(name != NULL ? name : DEFAULT_GROUP);
+
+    if (group == NULL && name != NULL)
+        return err_set(err, ERR_SETUP, "provision.group: no group \"%s\"",
+                       name);
+    *gid_out = group == NULL ? (gid_t)-1 : group->gr_gid;
+    return 0;
+}
+
+int provision_prepare(const struct conf *conf, struct err *err)
+{
+    uid_t owner = (uid_t)-1;
+    gid_t group;
+    char *path;
+    int result;
+
+    if (conf->provision.dovecot == NULL)
+        return 0;
+    if (conf->user != NULL &&
+        find_user(conf->user, "user", &owner, &group, err) == -1)
+        return -1;
+    if (find_group(conf, &group, err) == -1)
+        return -1;
+    path = conf_state_path(conf, conf->provision.dovecot);
+    result = auth_prepare(path, owner, group, err);
+    free(path);
+    return result;
+}
+
+static int open_auth(struct provision *p, struct err *err)
+{
+    char *path;
+    gid_t group;
+    int result;
+
+    if (find_group(p->conf, &group, err) == -1)
+        return -1;
+    path = conf_state_path(p->conf, p->conf->provision.dovecot);
+    result = auth_open(path, group, &p->auth, err);
+    free(path);
+    return result;
+}
+
+int provision_open(const struct conf *conf, struct provision **out,
+                   struct err *err)
+{
+    struct provision *p;
+
+    *out = NULL;
+    if (conf->provision.command.count > 0)
+        return err_set(err, ERR_SETUP,
+                       "provision.command: not available in this version");
+    p = mem_alloc(sizeof(*p));
+    p->conf = conf;
+    p->uid = getuid();
+    p->gid = getgid();
+    if (conf->store.owner != NULL && find_user(conf->store.owner, "store.owner",
+                                               &p->uid, &p->gid, err) == -1)
+        goto failed;
+    if (conf->provision.dovecot != NULL && open_auth(p, err) == -1)
+        goto failed;
+    *out = p;
+    return 0;
+failed:
+    provision_close(&p);
+    return -1;
+}
+
+void provision_close(struct provision **p)
+{
+    if (*p == NULL)
+        return;
+    db_close(&(*p)->auth);
+    free(*p);
+    *p = NULL;
+}
+
+/* The path with its last part cut, unless that part is the user's own. */
+static void home_of(const char *template, char *path)
+{
+    const char *last = strrchr(template, '/');
+    char *slash = strrchr(path, '/');
+
+    if (last != NULL && strchr(last, '{') == NULL && slash != NULL &&
+        slash != path)
+        *slash = '\0';
+}
+
+/* Legacy's personal prefix as Dovecot's setting, in which '%' begins a
+   variable. NULL: leave it out. */
+static const char *prefix_of(const struct account *account, char *out,
+                             size_t size)
+{
+    size_t used = 0;
+
+    if (!account->has_prefix || account->legacy_prefix[0] == '\0')
+        return NULL;
+    for (const char *c = account->legacy_prefix; *c != '\0'; c++) {
+        if (used + 3 > size)
+            return NULL;
+        out[used++] = *c;
+        if (*c == '%')
+            out[used++] = *c;
+    }
+    out[used] = '\0';
+    return out;
+}
+
+/* Dovecot takes one character; what has a meaning in names cannot be one. */
+static const char *separator_of(const struct account *account)
+{
+    const char *separator = account->legacy_separator;
+
+    if (!account->has_prefix || strlen(separator) != 1 ||
+        strchr("/.\\^|~!", separator[0]) == NULL)
+        return NULL;
+    return separator;
+}
+
+int provision_apply(struct provision *p, const struct account *account,
+                    const char *hash, struct err *err)
+{
+    char maildir[PATH_MAX], home[PATH_MAX], mail[PATH_MAX + 16];
+    char prefix[2 * sizeof(account->legacy_prefix)];
+    struct auth_user user = {.username = account->address,
+                             .password = hash,
+                             .home = home,
+                             .mail = mail,
+                             .uid = p->uid,
+                             .gid = p->gid,
+                             .is_active = account->route == ROUTE_LOCAL,
+                             .epoch = account->epoch};
+
+    if (p->auth == NULL)
+        return 0;
+    if (provision_maildir(p->conf, account->address, maildir, sizeof(maildir),
+                          err) == -1)
+        return -1;
+    snprintf(home, sizeof(home), "%s", maildir);
+    home_of(p->conf->store.path, home);
+    snprintf(mail, sizeof(mail), "maildir:%s", maildir);
+    user.prefix = prefix_of(account, prefix, sizeof(prefix));
+    user.separator = separator_of(account);
+    return auth_put(p->auth, &user, err);
+}
+
+int provision_remove(struct provision *p, const char *address, struct err *err)
+{
+    return p->auth == NULL ? 0 : auth_remove(p->auth, address, err);
+}
+
+/* No part of the path is "", "." or "..", so it stays below what the template
+   begins with. */
+static bool is_plain_path(const char *path)
+{
+    if (path[0] != '/')
+        return false;
+    while (*path == '/') {
+        size_t length = strcspn(path + 1, "/");
+
+        if (length == 0 || (length == 1 && path[1] == '.') ||
+            (length == 2 && path[1] == '.' && path[2] == '.'))
+            return false;
+        path += 1 + length;
+    }
+    return true;
+}
+
+int provision_maildir(const struct conf *conf, const char *address, char *out,
+                      size_t size, struct err *err)
+{
+    struct username name;
+
+    if (conf->store.path == NULL || conf->store.path[0] != '/')
+        return err_set(err, ERR_SETUP, "store.path: must be absolute");
+    if (username_parse(address, strlen(address), &name, err) == -1 ||
+        strcmp(name.address, address) != 0)
+        return err_set(err, ERR_SETUP, "not a canonical address");
+    if (username_fill(conf->store.path, &name, out, size, err) == -1)
+        return err_prefix(err, "store.path");
+    if (!is_plain_path(out))
+        return err_set(err, ERR_SETUP, "%s: store.path gives no plain path",
+                       address);
+    return 0;
+}
