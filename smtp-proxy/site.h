@@ -16,6 +16,7 @@
 #include "smtp-proxy/journal.h"
 
 struct smtp;
+struct transaction;
 
 struct site {
     struct loop *loop;
@@ -35,9 +36,10 @@ struct site {
    half of all sessions, not all. */
 bool site_admits(const struct site *site, const struct mail_url *hop);
 
-/* Is another session waiting for a hop's verdict on the same message? */
+/* Is another session waiting for a hop's verdict on the same message, for
+   a recipient that this one has too? */
 bool site_is_under_way(const struct site *site,
-                       const struct journal_message *message);
+                       const struct transaction *asking);
 
 /* A message that was on its way has ended: a hold may have waited for it. */
 void site_message_ended(const struct site *site);
