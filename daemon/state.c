@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "account/wire.h"
@@ -280,6 +281,8 @@ static void on_tick(void *ctx)
 {
     struct state *s = ctx;
 
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ; /* on_flip commands that have ended */
     state_jobs_tick(s);
     state_routes_tick(s);
     settle_accounts(s, false);

@@ -1,0 +1,67 @@
+/*
+ * What master alone may read: certificate, key, sealing keys.
+ */
+#include "daemon/master.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KEY_FILE_MAX (1u << 20)
+
+static int read_secret(const char *path, struct secret *out, struct err *err)
+{
+    char *bytes;
+    size_t used = 0;
+    ssize_t got = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd == -1)
+        return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+    bytes = malloc(KEY_FILE_MAX);
+    if (!bytes)
+        abort();
+    while (used < KEY_FILE_MAX &&
+           (got = read(fd, bytes + used, KEY_FILE_MAX - used)) > 0)
+        used += (size_t)got;
+    close(fd);
+    if (got >= 0)
+        secret_set(out, bytes, used);
+    explicit_bzero(bytes, used);
+    free(bytes);
+    if (got == -1)
+        return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+    return 0;
+}
+
+static int read_seal_key(struct generation *g, struct err *err)
+{
+    char *path = conf_state_path(g->conf, "seal.key");
+    int rc = read_secret(path, &g->private_key, err);
+
+    if (rc == -1)
+        err_prefix(err, "run \"mailhaul init\" first");
+    else if (g->private_key.length != SEAL_KEY_SIZE)
+        rc = err_set(err, ERR_SETUP, "%s: not a sealing key", path);
+    else
+        rc = seal_public_of(&g->private_key, g->public_key, err);
+    free(path);
+    return rc;
+}
+
+int master_read_keys(struct generation *g, struct err *err)
+{
+    const struct conf *conf = g->conf;
+
+    if (conf->tls.certificate &&
+        (!conf->tls.key ||
+         read_secret(conf->tls.certificate, &g->certificate_pem, err) == -1 ||
+         read_secret(conf->tls.key, &g->key_pem, err) == -1))
+        return conf->tls.key
+                   ? -1
+                   : err_set(err, ERR_SETUP,
+                             "%s: tls.certificate without tls.key", conf->path);
+    return read_seal_key(g, err);
+}
