@@ -28,7 +28,8 @@ struct child_options {
     int inherit_count;
 };
 
-/* Start it; the child dies with SIGKILL when this process dies, has no other
+/* Start it, from the main thread: the child dies with SIGKILL when that thread
+   dies. It has stdin from /dev/null, our stdout and stderr, no other
    file descriptors, and supplementary groups of uid only. *channel_fd_out is
    our end of a Unix stream socket pair. */
 int child_spawn(const struct child_options *options, pid_t *pid_out,

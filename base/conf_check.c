@@ -1,0 +1,246 @@
+#include "base/conf_check.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/dns.h"
+#include "base/log.h"
+
+static const char *start_of_line(const char *text, unsigned line)
+{
+    while (line > 1 && *text != '\0') {
+        const char *end = strchr(text, '\n');
+
+        if (end == NULL)
+            return text + strlen(text);
+        text = end + 1;
+        line--;
+    }
+    return text;
+}
+
+static bool is_word(char c)
+{
+    return c == '_' || c == '-' || (c >= 'a' && c <= 'z') ||
+           (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* The next `key:` in text, past comments; NULL if there is none. */
+static const char *find_key(const char *text, const char *key)
+{
+    size_t length = strlen(key);
+    bool in_comment = false, in_word = false;
+    const char *p;
+
+    for (p = text; *p != '\0'; p++) {
+        if (*p == '\n')
+            in_comment = false;
+        else if (*p == '#' && !in_word)
+            in_comment = true;
+        if (!in_comment && !in_word && strncmp(p, key, length) == 0 &&
+            p[length + strspn(p + length, " \"'")] == ':')
+            return p;
+        in_word = is_word(*p);
+    }
+    return NULL;
+}
+
+static unsigned line_of(const char *text, const char *at)
+{
+    unsigned line = 1;
+
+    for (; text < at; text++)
+        line += *text == '\n';
+    return line;
+}
+
+unsigned conf_line_of_key(const char *text, const char *key, unsigned first)
+{
+    const char *at = find_key(start_of_line(text, first), key);
+
+    return at == NULL ? (first > 0 ? first : 1) : line_of(text, at);
+}
+
+/* Sections begin at the first column. */
+static const char *find_section(const char *text, const char *section)
+{
+    const char *at = find_key(text, section);
+
+    while (at != NULL && at != text && at[-1] != '\n')
+        at = find_key(at + 1, section);
+    return at;
+}
+
+/* Where the value is: `key` for the (nth + 1)th time inside a section. */
+static unsigned line_of_value(const char *text, const char *section,
+                              const char *key, unsigned nth)
+{
+    const char *at = text;
+
+    if (section != NULL)
+        at = find_section(text, section);
+    if (at == NULL)
+        return 1;
+    if (key == NULL)
+        return line_of(text, at);
+    if (section != NULL)
+        at += strlen(section);
+    for (;;) {
+        const char *next = find_key(at, key);
+
+        if (next == NULL)
+            return line_of(text, at);
+        if (nth-- == 0)
+            return line_of(text, next);
+        at = next + strlen(key);
+    }
+}
+
+struct check {
+    const struct conf *conf;
+    const char *text;
+    struct err *err;
+};
+
+__attribute__((format(printf, 3, 4))) static int
+refuse(const struct check *c, unsigned line, const char *format, ...)
+{
+    char what[160];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    return err_set(c->err, ERR_SETUP, "%s:%u: %s", c->conf->path, line, what);
+}
+
+static bool is_among(const char *word, const char *const *words)
+{
+    for (; *words != NULL; words++)
+        if (strcmp(word, *words) == 0)
+            return true;
+    return false;
+}
+
+static int check_top(const struct check *c)
+{
+    static const char *const roles[] = {"login", "smtp",  "jobs",
+                                        "fetch", "admin", NULL};
+    const struct conf *conf = c->conf;
+    unsigned i;
+
+    if (conf->state_dir[0] != '/')
+        return refuse(c, line_of_value(c->text, NULL, "state_dir", 0),
+                      "state_dir: not an absolute path");
+    if (strncmp(conf->database, "sqlite:", 7) != 0)
+        return refuse(c, line_of_value(c->text, NULL, "database", 0),
+                      "database: must begin with \"sqlite:\"");
+    for (i = 0; i < conf->roles.count; i++)
+        if (!is_among(conf->roles.items[i], roles))
+            return refuse(c, line_of_value(c->text, "roles", NULL, 0),
+                          "roles: no role \"%s\"",
+                          log_safe(conf->roles.items[i]));
+    if (log_level_named(conf->log.level) == -1)
+        return refuse(c, line_of_value(c->text, "log", "level", 0),
+                      "level: no log level \"%s\"", log_safe(conf->log.level));
+    return 0;
+}
+
+static int check_tls(const struct check *c)
+{
+    static const char *const versions[] = {"1.0", "1.1", "1.2", "1.3", NULL};
+    const struct conf *conf = c->conf;
+
+    if (!is_among(conf->tls.minimum, versions))
+        return refuse(c, line_of_value(c->text, "tls", "minimum", 0),
+                      "minimum: no TLS version \"%s\"",
+                      log_safe(conf->tls.minimum));
+    if ((conf->tls.certificate == NULL) != (conf->tls.key == NULL))
+        return refuse(c, line_of_value(c->text, "tls", NULL, 0),
+                      "tls: certificate and key need each other");
+    return 0;
+}
+
+static int check_listen(const struct check *c)
+{
+    const struct conf *conf = c->conf;
+    struct sockaddr_storage address;
+    unsigned i;
+
+    for (i = 0; i < conf->listen_count; i++) {
+        const struct conf_listen *l = &conf->listen[i];
+
+        if (!dns_parse_numeric(l->address, l->port, &address))
+            return refuse(c, line_of_value(c->text, "listen", "address", i),
+                          "address: \"%s\" is not a numeric address",
+                          log_safe(l->address));
+        if (l->port == 0)
+            return refuse(c, line_of_value(c->text, "listen", "port", i),
+                          "port: must be 1 to 65535");
+        if (l->tls != TLS_NONE && conf->tls.certificate == NULL)
+            return refuse(c, line_of_value(c->text, "listen", "address", i),
+                          "tls: no certificate is given in section tls");
+    }
+    return 0;
+}
+
+static int check_numbers(const struct check *c)
+{
+    const struct conf *conf = c->conf;
+    const struct {
+        const char *section, *key;
+        unsigned value, max;
+    } bounds[] = {
+        {"jobs", "workers", conf->jobs.workers, 1024},
+        {"jobs", "per_host", conf->jobs.per_host, 1024},
+        {"jobs", "delta_seconds", conf->jobs.delta_seconds, 604800},
+        {"jobs", "trail_inbox_seconds", conf->jobs.trail_inbox_seconds, 604800},
+        {"jobs", "trail_seconds", conf->jobs.trail_seconds, 604800},
+        {"jobs", "retry_seconds", conf->jobs.retry_seconds, 86400},
+        {"login", "processes", conf->login.processes, 256},
+        {"login", "hold_quiet_ms", conf->login.hold_quiet_ms, 60000},
+        {"login", "hold_force_ms", conf->login.hold_force_ms, 600000},
+        {"hash", "cost", conf->hash.cost, 999999999},
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof bounds / sizeof *bounds; i++)
+        if (bounds[i].value > bounds[i].max)
+            return refuse(
+                c, line_of_value(c->text, bounds[i].section, bounds[i].key, 0),
+                "%s: %u is more than %u", bounds[i].key, bounds[i].value,
+                bounds[i].max);
+    return 0;
+}
+
+static int check_words(const struct check *c)
+{
+    static const char *const schemes[] = {"SHA512-CRYPT", "YESCRYPT", "BCRYPT",
+                                          NULL};
+    const struct conf *conf = c->conf;
+
+    if (strcmp(conf->store.type, "maildir") != 0)
+        return refuse(c, line_of_value(c->text, "store", "type", 0),
+                      "type: no store \"%s\"", log_safe(conf->store.type));
+    if (conf->store.path != NULL && conf->store.path[0] != '/')
+        return refuse(c, line_of_value(c->text, "store", "path", 0),
+                      "path: not an absolute path");
+    if (!is_among(conf->hash.scheme, schemes))
+        return refuse(c, line_of_value(c->text, "hash", "scheme", 0),
+                      "scheme: no password scheme \"%s\"",
+                      log_safe(conf->hash.scheme));
+    return 0;
+}
+
+int conf_check(const struct conf *conf, const char *text, struct err *err)
+{
+    const struct check c = {conf, text, err};
+
+    if (check_top(&c) == -1 || check_tls(&c) == -1 || check_listen(&c) == -1 ||
+        check_numbers(&c) == -1 || check_words(&c) == -1)
+        return -1;
+    return 0;
+}

@@ -1,0 +1,18 @@
+/*
+ * What the schema tables of the configuration cannot say: bounds, known words,
+ * settings that need each other. For conf.c only.
+ */
+#ifndef BASE_CONF_CHECK_H
+#define BASE_CONF_CHECK_H
+
+#include "base/conf.h"
+#include "base/err.h"
+
+/* text is the file, for the line of a mistake. ERR_SETUP "file:line: ...". */
+int conf_check(const struct conf *conf, const char *text, struct err *err);
+
+/* The first line from `first` (1: the beginning) on that has `key:` in it;
+   `first` itself if none has. */
+unsigned conf_line_of_key(const char *text, const char *key, unsigned first);
+
+#endif
