@@ -1,0 +1,67 @@
+/*
+ * Who of an account is on legacy here, and the holds: restarts what is still
+ * logging in, ends running IMAP sessions when they are quiet, never cuts POP3,
+ * and tells the state process when nothing is left. Owns the holds; what it
+ * tracks belongs to its owner.
+ */
+#ifndef LOGIN_PROXY_KICK_H
+#define LOGIN_PROXY_KICK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "account/directory.h"
+#include "base/loop.h"
+
+enum track_kind {
+    TRACK_LOGIN, /* connecting, logging in, or looking at a mailbox */
+    TRACK_IMAP,  /* spliced */
+    TRACK_POP3   /* spliced: never cut, its DELEs commit at QUIT */
+};
+
+struct tracked;
+
+struct track_ops {
+    /* TRACK_LOGIN: leave legacy; calls kick_remove() before it returns */
+    void (*leave)(void *ctx);
+    /* TRACK_IMAP: nothing was under way for quiet_ms */
+    bool (*is_quiet)(void *ctx, int64_t quiet_ms);
+    /* TRACK_IMAP: end within wait_ms; kick_remove() follows later */
+    void (*end)(void *ctx, int64_t wait_ms);
+};
+
+/* Embedded in what is tracked; zeroed: not tracked. */
+struct tracked {
+    int64_t account_id; /* 0: not tracked */
+    enum track_kind kind;
+    bool is_ending;
+    int64_t end_by_ms; /* if is_ending: later it may have been cut */
+    const struct track_ops *ops;
+    void *ctx;
+    struct tracked *next;
+    struct tracked **link; /* what points to us */
+};
+
+struct kick;
+
+/* Both are borrowed until kick_free(). */
+struct kick *kick_new(struct loop *loop, struct directory *directory,
+                      int64_t quiet_ms, int64_t force_ms);
+void kick_free(struct kick **kick);
+
+/* From now on t (ops and ctx filled in) is towards legacy for the account; a
+   hold that is on already is applied from the loop, later. epoch: of the answer
+   that sent it there. account_id 0: nothing happens. */
+void kick_add(struct kick *kick, struct tracked *t, int64_t account_id,
+              int64_t epoch, enum track_kind kind);
+/* It is spliced now. */
+void kick_change(struct kick *kick, struct tracked *t, enum track_kind kind);
+/* It has nothing more with legacy. Nothing happens if it is not tracked. */
+void kick_remove(struct kick *kick, struct tracked *t);
+
+/* For struct directory_ops. */
+void kick_hold(struct kick *kick, int64_t account_id, int64_t epoch,
+               int64_t quiet_within_ms);
+void kick_release(struct kick *kick, int64_t account_id, int64_t epoch);
+
+#endif
