@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "db/ledger.h"
 #include "migrator/body_digest.h"
+#include "migrator/folder_name.h"
 #include "migrator/source.h"
 #include "migrator/store_imap.h"
 #include "migrator/trail_local.h"
@@ -500,17 +501,18 @@ static struct ledger_folder *find_row(const struct trail *t, const char *name)
 
 /* The directory that the store would have given it; nothing is written there.
  */
-static char *directory_of(const struct source_folder *folder)
+static char *directory_of(const struct trail *t,
+                          const struct source_folder *folder)
 {
-    size_t length = strlen(folder->name);
-    char *directory = mem_alloc(length + 2);
+    const char *prefix = t->job->has_prefix ? t->job->prefix : "";
+    char directory[FOLDER_DIRECTORY_SIZE], separator;
+    struct err ignored;
 
-    directory[0] = '.';
-    memcpy(directory + 1, folder->name, length);
-    for (size_t i = 1; i <= length; i++)
-        if (folder->separator != '\0' && directory[i] == folder->separator)
-            directory[i] = '.';
-    return directory;
+    source_namespace(t->source, &prefix, &separator);
+    if (folder_directory(folder->name, folder->separator, prefix, directory,
+                         &ignored) == -1)
+        return mem_dup_text(".");
+    return mem_dup_text(directory);
 }
 
 static int trail_listed(struct trail *t, const struct source_folder *listed,
@@ -523,7 +525,7 @@ static int trail_listed(struct trail *t, const struct source_folder *listed,
     f.row = find_row(t, listed->name);
     if (f.row == NULL) {
         fresh.name = mem_dup_text(listed->name);
-        fresh.directory = directory_of(listed);
+        fresh.directory = directory_of(t, listed);
         fresh.separator = listed->separator;
         fresh.is_selectable = true;
         fresh.is_subscribed = listed->is_subscribed;
@@ -551,7 +553,7 @@ static int trail_all(struct trail *t, struct err *err)
     }
     result = source_list(t->source, &list, err);
     for (size_t i = 0; i < list.count && result == 0; i++)
-        if (list.items[i].is_selectable)
+        if (list.items[i].exists && list.items[i].is_selectable)
             result = trail_listed(t, &list.items[i], err);
     source_folder_list_release(&list);
     return result;
