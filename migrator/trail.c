@@ -504,11 +504,12 @@ static struct ledger_folder *find_row(const struct trail *t, const char *name)
 static char *directory_of(const struct trail *t,
                           const struct source_folder *folder)
 {
-    const char *prefix = t->job->has_prefix ? t->job->prefix : "";
     char directory[FOLDER_DIRECTORY_SIZE], separator;
+    const char *prefix;
     struct err ignored;
 
-    source_namespace(t->source, &prefix, &separator);
+    if (!source_namespace(t->source, &prefix, &separator))
+        prefix = t->job->has_prefix ? t->job->prefix : "";
     if (folder_directory(folder->name, folder->separator, prefix, directory,
                          &ignored) == -1)
         return mem_dup_text(".");

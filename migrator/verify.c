@@ -295,8 +295,8 @@ static int verify_all(struct verify *v, struct err *err)
     if (look_for_witness(v, err) == -1 ||
         source_open(v->job, &v->source, err) == -1)
         return -1;
-    v->prefix = v->job->has_prefix ? v->job->prefix : "";
-    source_namespace(v->source, &v->prefix, &separator);
+    if (!source_namespace(v->source, &v->prefix, &separator))
+        v->prefix = v->job->has_prefix ? v->job->prefix : "";
     result = source_list(v->source, &list, err);
     if (result == 0)
         result = compare_folders(v, &list, &known, err);
