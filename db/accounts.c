@@ -335,10 +335,12 @@ int account_hash_get(struct db *db, int64_t id, char *hash_out, size_t size,
         return -1;
     db_bind_int(s, 1, id);
     result = db_step(s, err);
-    if (result == 1)
-        result = row_text(s, 0, hash_out, size, err);
-    if (result == -1)
+    if (result == 1 && row_text(s, 0, hash_out, size, err) == -1) {
         hash_out[0] = '\0'; /* half a hash opens nothing */
+        result = -1;
+    }
+    if (result == 1 && hash_out[0] == '\0')
+        result = 0;
     db_finish(s);
     return result;
 }

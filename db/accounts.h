@@ -73,7 +73,7 @@ int account_seal_get(struct db *db, int64_t id, struct account_seal *out,
                      struct err *err);
 int account_seal_set(struct db *db, int64_t id, const struct account_seal *seal,
                      struct err *err);
-/* "{SHA512-CRYPT}$6$..."; "" : none. */
+/* "{SHA512-CRYPT}$6$..."; "" : none. 1 found, 0 none. */
 int account_hash_get(struct db *db, int64_t id, char *hash_out, size_t size,
                      struct err *err);
 int account_hash_set(struct db *db, int64_t id, const char *hash,

@@ -115,3 +115,10 @@ CREATE TRIGGER audit_keeps_words BEFORE UPDATE ON audit
 BEGIN
     SELECT RAISE(ABORT, 'audit is append-only');
 END;
+
+-- INSERT OR REPLACE deletes without asking the first trigger.
+CREATE TRIGGER audit_keeps_ids BEFORE INSERT ON audit
+WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id)
+BEGIN
+    SELECT RAISE(ABORT, 'audit is append-only');
+END;
