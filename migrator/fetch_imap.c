@@ -391,8 +391,10 @@ static int fetch_set(struct source *source, struct mailimap_set *set,
     mailimap_fetch_type_free(type);
     if (result == MAILIMAP_NO_ERROR)
         mailimap_fetch_list_free(answers);
-    if (b->has_failed)
-        return -1; /* *err is the sink's */
+    if (b->has_failed) { /* *err is the sink's; the rest stays unread */
+        session_imap_fail(source->session, MAILIMAP_ERROR_MEMORY, "", NULL);
+        return -1;
+    }
     if (result != MAILIMAP_NO_ERROR)
         return session_imap_fail(source->session, result, "UID FETCH BODY",
                                  b->err);

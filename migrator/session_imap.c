@@ -506,6 +506,11 @@ bool session_imap_has(const struct session_imap *session,
     return false;
 }
 
+bool session_imap_is_broken(const struct session_imap *session)
+{
+    return session->is_broken;
+}
+
 uint64_t session_imap_wire_bytes(const struct session_imap *session)
 {
     return session->stream == NULL ? 0 : tls_stream_wire_bytes(session->stream);

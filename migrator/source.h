@@ -85,6 +85,8 @@ bool source_has_qresync(const struct source *source);
 /* Legacy's personal namespace; "" where it is empty. False: not told. */
 bool source_namespace(const struct source *source, const char **prefix_out,
                       char *separator_out);
+/* The connection is of no use any more: close it and open another. */
+bool source_is_broken(const struct source *source);
 uint64_t source_wire_bytes(const struct source *source);
 
 /* LIST and LSUB. Folders of others and shared ones are left out. A failure of

@@ -110,6 +110,11 @@ bool source_namespace(const struct source *source, const char **prefix_out,
     return source->has_namespace;
 }
 
+bool source_is_broken(const struct source *source)
+{
+    return session_imap_is_broken(source->session);
+}
+
 uint64_t source_wire_bytes(const struct source *source)
 {
     return session_imap_wire_bytes(source->session);

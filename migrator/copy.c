@@ -1,0 +1,455 @@
+#include "migrator/copy.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "migrator/copy_parts.h"
+#include "migrator/folder_name.h"
+#include "migrator/modseq.h"
+
+/* What is to be done with one folder of legacy. */
+struct task {
+    size_t folder; /* index into copy->folders */
+    enum plan_way way;
+    struct source_status status;
+};
+
+struct tasks {
+    struct task *items; /* owned */
+    size_t count;
+};
+
+static void add_detail(struct copy *c, const char *folder, const char *what)
+{
+    char text[512];
+
+    snprintf(text, sizeof(text), "%s: %s", log_safe(folder), what);
+    if (c->report->details == NULL)
+        c->report->details = json_array();
+    if (json_array_size(c->report->details) < 100)
+        json_array_append_new(c->report->details, json_string(text));
+}
+
+/* ---- beginning ---- */
+
+static void read_boot_id(char out[64])
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd == -1 ? -1 : read(fd, out, 63);
+
+    out[got > 0 ? got : 0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+    if (fd != -1)
+        close(fd);
+}
+
+/* Rows committed unsynced before a power cut may name files that are not there.
+   Kept as "boot" once everything was checked and is on disk. */
+static int check_boot(struct copy *c, struct err *err)
+{
+    char boot[64], *known;
+
+    read_boot_id(boot);
+    if (ledger_get(c->ledger, "boot", &known, err) == -1)
+        return -1;
+    c->must_check = known != NULL && strcmp(known, boot) != 0;
+    if (c->must_check)
+        log_info("%s check-all reason=\"rows of another boot\"",
+                 c->job->address);
+    free(known);
+    return 0;
+}
+
+/* A flip that was given back: Dovecot may have served the mailbox, and its
+   index files do not know what we write now. */
+static int undo_flip(struct copy *c, struct err *err)
+{
+    if (c->job->kind == JOB_FINAL || !store_has_witness(c->store))
+        return 0;
+    log_info("%s flip-undone", c->job->address);
+    for (size_t i = 0; i < c->folder_count; i++) {
+        struct ledger_folder *f = &c->folders[i];
+        struct store_folder *folder;
+        int rc;
+
+        if (f->uidvalidity == 0)
+            continue;
+        if (store_folder_open(c->store, f->directory, folder_hash(f->name),
+                              f->uidvalidity, &folder, err) == -1)
+            return -1;
+        rc = store_forget_index(folder, err);
+        if (store_folder_close(&folder, err) == -1 || rc == -1)
+            return -1;
+        f->flip_uidnext = 0;
+        f->lifted_modseq = 0;
+        f->is_complete = false; /* files and lists are gone through again */
+        if (ledger_folder_save(c->ledger, f, err) == -1)
+            return -1;
+    }
+    return store_remove_witness(c->store, err);
+}
+
+static int begin(struct copy *c, struct err *err)
+{
+    const char *prefix;
+    char separator;
+    bool is_final = c->job->kind == JOB_FINAL;
+
+    if (ledger_open(c->job->ledger_dir, &c->ledger, err) == -1 ||
+        store_open(c->job->maildir, is_final, &c->store, err) == -1 ||
+        source_open(c->job, &c->source, err) == -1 ||
+        ledger_folders(c->ledger, &c->folders, &c->folder_count, err) == -1 ||
+        ledger_totals(c->ledger, 0, &c->report->messages, &c->report->bytes,
+                      &c->report->set_aside, err) == -1)
+        return -1;
+    if (source_namespace(c->source, &prefix, &separator)) {
+        c->report->has_prefix = true;
+        snprintf(c->report->prefix, sizeof(c->report->prefix), "%s", prefix);
+        c->report->separator[0] = separator;
+        c->report->separator[1] = '\0';
+    }
+    if (check_boot(c, err) == -1 || undo_flip(c, err) == -1)
+        return -1;
+    return source_list(c->source, &c->listed, err);
+}
+
+/* ---- folders ---- */
+
+static struct ledger_folder *find_known(struct copy *c, const char *name)
+{
+    for (size_t i = 0; i < c->folder_count; i++)
+        if (strcmp(c->folders[i].name, name) == 0)
+            return &c->folders[i];
+    return NULL;
+}
+
+static bool is_listed(const struct copy *c, const char *name)
+{
+    for (size_t i = 0; i < c->listed.count; i++)
+        if (c->listed.items[i].exists &&
+            strcmp(c->listed.items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Folders that legacy has no more. */
+static int drop_folders(struct copy *c, struct err *err)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < c->folder_count; i++) {
+        struct ledger_folder *f = &c->folders[i];
+        int64_t messages, bytes;
+
+        if (is_listed(c, f->name)) {
+            c->folders[kept++] = *f;
+            continue;
+        }
+        log_info("%s folder-gone folder=%s", c->job->address,
+                 log_safe(f->name));
+        if (ledger_totals(c->ledger, f->id, &messages, &bytes, NULL, err) ==
+                -1 ||
+            ledger_begin(c->ledger, err) == -1 ||
+            store_remove_folder(c->store, f->directory, err) == -1 ||
+            ledger_folder_remove(c->ledger, f->id, err) == -1 ||
+            ledger_commit(c->ledger, err) == -1) {
+            c->folder_count = i; /* what was not moved is leaked, not freed
+                                    twice: we end here */
+            return -1;
+        }
+        c->report->messages -= messages;
+        c->report->bytes -= bytes;
+        c->report->removed += messages;
+        c->is_written = true;
+        free(f->name);
+        free(f->directory);
+    }
+    c->folder_count = kept;
+    return 0;
+}
+
+static bool is_taken(const struct copy *c, const char *directory)
+{
+    for (size_t i = 0; i < c->folder_count; i++)
+        if (strcmp(c->folders[i].directory, directory) == 0)
+            return true;
+    return false;
+}
+
+/* The row of a listed folder, made if it is new. 1: *out is set; 0: the store
+   cannot hold it. */
+static int know_folder(struct copy *c, const struct source_folder *listed,
+                       struct ledger_folder **out, struct err *err)
+{
+    char directory[FOLDER_DIRECTORY_SIZE];
+    struct ledger_folder *f = find_known(c, listed->name);
+
+    if (f == NULL) {
+        if (folder_directory(listed->name, listed->separator, c->report->prefix,
+                             directory, err) == -1 ||
+            is_taken(c, directory)) {
+            add_detail(c, listed->name, "the store cannot hold this name");
+            c->report->differences++;
+            err_clear(err);
+            return 0;
+        }
+        c->folders =
+            mem_grow(c->folders, (c->folder_count + 1) * sizeof(*c->folders));
+        f = &c->folders[c->folder_count++];
+        *f = (struct ledger_folder){.name = mem_dup_text(listed->name),
+                                    .directory = mem_dup_text(directory),
+                                    .separator = listed->separator,
+                                    .is_selectable = true,
+                                    .is_subscribed = listed->is_subscribed};
+    } else if (f->is_subscribed == listed->is_subscribed) {
+        *out = f;
+        return 1;
+    }
+    f->is_subscribed = listed->is_subscribed;
+    *out = f;
+    return ledger_folder_save(c->ledger, f, err) == -1 ? -1 : 1;
+}
+
+static int has_set_aside(struct copy *c, const struct ledger_folder *f,
+                         bool *out, struct err *err)
+{
+    int64_t set_aside = 0;
+
+    *out = false;
+    if (c->report->set_aside == 0)
+        return 0;
+    if (ledger_totals(c->ledger, f->id, NULL, NULL, &set_aside, err) == -1)
+        return -1;
+    *out = set_aside > 0;
+    return 0;
+}
+
+static int plan_task(struct copy *c, struct task *task, struct err *err)
+{
+    const struct ledger_folder *f = &c->folders[task->folder];
+    struct plan_folder p = {
+        .has_condstore = source_has_condstore(c->source),
+        .has_qresync = source_has_qresync(c->source),
+        .known_uidvalidity = f->uidvalidity,
+        .known_uidnext = f->uidnext,
+        .known_messages = f->messages,
+        .known_modseq = f->modseq,
+        .is_complete = f->is_complete,
+    };
+    bool set_aside;
+
+    if (has_set_aside(c, f, &set_aside, err) == -1)
+        return -1;
+    if (source_status(c->source, f->name, &task->status, err) == -1) {
+        if (err->kind != ERR_ITEM)
+            return -1;
+        add_detail(c, f->name, "legacy lists it, but does not open it");
+        c->report->set_aside += f->uidvalidity == 0;
+        err_clear(err);
+        task->way = PLAN_REFUSE;
+        return 0;
+    }
+    p.uidvalidity = task->status.uidvalidity;
+    p.uidnext = task->status.uidnext;
+    p.messages = task->status.messages;
+    p.has_messages = task->status.has_messages;
+    p.modseq = task->status.modseq;
+    p.must_check = c->must_check || set_aside;
+    task->way = plan_folder(&p);
+    if (task->way == PLAN_REFUSE) /* EXAMINE may know more (Courier) */
+        task->way = PLAN_COMPARE;
+    c->report->messages_total += task->status.messages;
+    return 0;
+}
+
+/* All folders of legacy, each with its way. */
+static int plan_all(struct copy *c, struct tasks *tasks, struct err *err)
+{
+    struct plan_identity identity = {0};
+
+    tasks->items = mem_alloc(c->listed.count * sizeof(*tasks->items));
+    for (size_t i = 0; i < c->listed.count; i++) {
+        struct task *task = &tasks->items[tasks->count];
+        struct ledger_folder *f;
+        int rc;
+
+        if (!c->listed.items[i].exists || !c->listed.items[i].is_selectable)
+            continue;
+        rc = know_folder(c, &c->listed.items[i], &f, err);
+        if (rc == -1)
+            return -1;
+        if (rc == 0)
+            continue;
+        task->folder = (size_t)(f - c->folders);
+        if (plan_task(c, task, err) == -1)
+            return -1;
+        if (f->messages > 0) {
+            identity.known++;
+            identity.changed += task->way == PLAN_RENEW;
+        }
+        tasks->count++;
+    }
+    if (plan_is_stranger(&identity))
+        return err_set(err, ERR_SETUP,
+                       "every UIDVALIDITY is new: is this still the same "
+                       "user's mailbox?");
+    c->report->folders = (int64_t)tasks->count;
+    return 0;
+}
+
+static void count_bytes(struct copy *c)
+{
+    struct migration_report *r = c->report;
+
+    /* legacy tells no bytes before we have them: the mean so far */
+    r->bytes_total = r->bytes;
+    if (r->messages > 0 && r->messages_total > r->messages)
+        r->bytes_total = (int64_t)((double)r->bytes / (double)r->messages *
+                                   (double)r->messages_total);
+}
+
+static int run_task(struct copy *c, const struct task *task, struct err *err)
+{
+    struct ledger_folder *f = &c->folders[task->folder];
+    bool is_final = c->job->kind == JOB_FINAL;
+
+    count_bytes(c);
+    if (task->way == PLAN_REFUSE)
+        return 0;
+    if (task->way == PLAN_SKIP)
+        return is_final ? copy_folder_lists(c, f, err) : 0;
+    if (copy_folder(c, f, task->way, err) == 0)
+        return 0;
+    if (err->kind != ERR_ITEM || source_is_broken(c->source))
+        return err_prefix(err, "%s", log_safe(f->name));
+    add_detail(c, f->name, err->text);
+    c->report->differences++;
+    err_clear(err);
+    return 0;
+}
+
+/* ---- subscriptions ---- */
+
+static int write_subscriptions(struct copy *c, struct err *err)
+{
+    char **lines = mem_alloc((c->listed.count + 1) * sizeof(*lines));
+    size_t count = 0;
+    int rc;
+
+    for (size_t i = 0; i < c->listed.count; i++) {
+        const struct source_folder *f = &c->listed.items[i];
+        char line[FOLDER_DIRECTORY_SIZE];
+
+        if (!f->is_subscribed)
+            continue;
+        if (folder_subscription(f->name, f->separator, c->report->prefix, line,
+                                err) == 0)
+            lines[count++] = mem_dup_text(line);
+        err_clear(err);
+    }
+    rc = store_write_subscriptions(c->store, lines, count, err);
+    for (size_t i = 0; i < count; i++)
+        free(lines[i]);
+    free(lines);
+    return rc;
+}
+
+/* ---- end ---- */
+
+static int mark_flip(struct copy *c, const struct tasks *tasks, struct err *err)
+{
+    if (ledger_begin(c->ledger, err) == -1)
+        return -1;
+    for (size_t i = 0; i < tasks->count; i++) {
+        struct ledger_folder *f = &c->folders[tasks->items[i].folder];
+
+        if (f->uidvalidity == 0)
+            continue;
+        f->flip_uidnext = f->uidnext;
+        if (ledger_folder_save(c->ledger, f, err) == -1)
+            return -1;
+    }
+    if (ledger_commit(c->ledger, err) == -1 ||
+        ledger_make_durable(c->ledger, err) == -1)
+        return -1;
+    return store_write_witness(c->store, c->job->epoch, err);
+}
+
+/* Files of passes whose syncfs never came. */
+static int sync_leftovers(struct copy *c, bool was_unsynced, struct err *err)
+{
+    if (c->job->kind == JOB_FINAL && !was_unsynced)
+        return 0; /* each file was brought to disk by itself */
+    if (store_sync(c->store, err) == -1)
+        return -1;
+    return 0;
+}
+
+static int finish(struct copy *c, const struct tasks *tasks, bool was_unsynced,
+                  struct err *err)
+{
+    char boot[64];
+
+    if (write_subscriptions(c, err) == -1)
+        return -1;
+    count_bytes(c);
+    if (ledger_totals(c->ledger, 0, &c->report->messages, &c->report->bytes,
+                      &c->report->set_aside, err) == -1)
+        return -1;
+    if (c->job->kind == JOB_DELTA && modseq_lift(c, err) == -1)
+        return -1;
+    if (c->is_written || was_unsynced || c->must_check) {
+        if (sync_leftovers(c, was_unsynced, err) == -1)
+            return -1;
+        read_boot_id(boot);
+        if (ledger_put(c->ledger, "unsynced", "0", err) == -1 ||
+            ledger_put(c->ledger, "boot", boot, err) == -1)
+            return -1;
+    }
+    if (c->job->kind != JOB_FINAL)
+        return 0;
+    if (c->report->differences > 0)
+        return err_set(err, ERR_RETRY, "the store is not what legacy is yet");
+    return mark_flip(c, tasks, err);
+}
+
+static int run(struct copy *c, struct tasks *tasks, struct err *err)
+{
+    char *unsynced;
+    bool was_unsynced;
+
+    if (begin(c, err) == -1 || drop_folders(c, err) == -1)
+        return -1;
+    if (ledger_get(c->ledger, "unsynced", &unsynced, err) == -1)
+        return -1;
+    was_unsynced = unsynced != NULL && strcmp(unsynced, "1") == 0;
+    free(unsynced);
+    if (plan_all(c, tasks, err) == -1)
+        return -1;
+    for (size_t i = 0; i < tasks->count; i++)
+        if (run_task(c, &tasks->items[i], err) == -1)
+            return -1;
+    return finish(c, tasks, was_unsynced, err);
+}
+
+int copy_run(const struct migration_job *job, struct progress *progress,
+             struct migration_report *report, struct err *err)
+{
+    struct copy c = {.job = job, .progress = progress, .report = report};
+    struct tasks tasks = {0};
+    int rc = run(&c, &tasks, err);
+
+    free(tasks.items);
+    source_close(&c.source);
+    source_folder_list_release(&c.listed);
+    ledger_folders_free(&c.folders, c.folder_count);
+    if (c.store != NULL)
+        store_close(&c.store);
+    if (c.ledger != NULL)
+        ledger_close(&c.ledger);
+    return rc;
+}

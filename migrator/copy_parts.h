@@ -1,0 +1,86 @@
+/*
+ * What the files of the copy engine share; nobody else includes it.
+ */
+#ifndef MIGRATOR_COPY_PARTS_H
+#define MIGRATOR_COPY_PARTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "db/ledger.h"
+#include "migrator/copy.h"
+#include "migrator/plan.h"
+#include "migrator/source.h"
+#include "migrator/store_maildir.h"
+
+struct copy {
+    const struct migration_job *job; /* borrowed */
+    struct progress *progress;       /* borrowed */
+    struct migration_report *report; /* borrowed */
+    struct source *source;           /* NULL while disconnected */
+    struct store *store;
+    struct ledger *ledger;
+    struct ledger_folder *folders; /* owned */
+    size_t folder_count;
+    struct source_folder_list listed;
+    bool must_check; /* rows of another boot, or set aside ones */
+    bool is_written; /* store or ledger were changed by this job */
+};
+
+/* A row of the folder as it is kept in memory. */
+struct copy_row {
+    uint32_t uid, size, vsize;
+    uint8_t flags;
+    bool is_stored; /* else it is set aside */
+    bool is_seen;   /* by the repair */
+    bool is_gone;   /* removed in this pass */
+    int64_t date;
+    uint64_t keywords;
+};
+
+struct copy_rows {
+    struct copy_row *items; /* owned; ascending by UID */
+    size_t count, size;
+};
+
+/* One pass over one folder. */
+struct copy_pass {
+    struct copy *copy;
+    struct ledger_folder *folder; /* borrowed */
+    struct store_folder *store;   /* NULL until something is to be written */
+    struct source_status status;  /* of EXAMINE */
+    struct copy_rows rows;
+    uint32_t *new_uids; /* owned; ascending */
+    size_t new_count, new_size;
+    bool is_changed; /* the lists of the folder must be written anew */
+    bool is_marked;  /* the ledger says that a pass is under way */
+    bool has_lower;  /* a message came below what was known: indexes lie */
+    unsigned batch;  /* rows since the last commit */
+    char **keywords; /* owned; names by position */
+    unsigned keyword_count;
+};
+
+/* copy_folder.c: bring one folder up to date. ERR_ITEM: legacy refuses it. */
+int copy_folder(struct copy *copy, struct ledger_folder *folder,
+                enum plan_way way, struct err *err);
+/* Write its lists anew with the next UID; used by the final pass. */
+int copy_folder_lists(struct copy *copy, struct ledger_folder *folder,
+                      struct err *err);
+
+/* copy_fetch.c: fetch p->new_uids into the store, setting aside what cannot be
+   had. */
+int copy_fetch(struct copy_pass *p, struct err *err);
+/* Say in the ledger that the store is being changed; begins a transaction. */
+int copy_touch(struct copy_pass *p, struct err *err);
+/* Commit now and then, and tell how far we are. */
+int copy_step(struct copy_pass *p, struct err *err);
+/* The bits of these keywords, new ones put into the folder's list. */
+int copy_keywords(struct copy_pass *p, const struct source_message *message,
+                  uint64_t *bits_out, struct err *err);
+struct store_message copy_store_message(const struct copy_row *row);
+struct copy_row *copy_row_find(struct copy_rows *rows, uint32_t uid);
+/* Put in its place by UID. */
+void copy_row_put(struct copy_rows *rows, const struct copy_row *row);
+
+#endif
