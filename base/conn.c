@@ -67,6 +67,7 @@ void conn_destroy(struct conn *c)
     c->is_freed = true;
     close_socket(c);
     timer_free(&c->timer);
+    loop_forget(c->loop, &c->survivor);
     conn_dial_free(&c->dial);
     buf_wipe(&c->input);
     buf_wipe(&c->output);
@@ -503,6 +504,11 @@ void conn_half_close(struct conn *c)
     conn_review_later(c);
 }
 
+static void conn_on_loop_end(void *ctx)
+{
+    conn_destroy(ctx);
+}
+
 void conn_finish(struct conn **c_ref)
 {
     struct conn *c = *c_ref;
@@ -516,6 +522,7 @@ void conn_finish(struct conn **c_ref)
         return;
     }
     conn_enter(c, CS_FINISH);
+    c->survivor = loop_survive(c->loop, conn_on_loop_end, c);
     buf_wipe(&c->input);
     c->finish_until_ms = loop_now_ms(c->loop) + FINISH_MS;
     conn_set_timer(c);

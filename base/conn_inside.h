@@ -54,7 +54,8 @@ struct conn {
     struct conn_dial *dial;      /* owned; NULL for a server */
     struct buf input;
     struct buf output;
-    struct err *err; /* owned; why it ended */
+    struct err *err;           /* owned; why it ended */
+    struct survivor *survivor; /* from conn_finish on */
 
     int64_t idle_ms;
     int64_t heard_ms;    /* when something arrived last */

@@ -21,6 +21,13 @@ struct signal_watch {
     struct signal_watch *next;
 };
 
+struct survivor {
+    loop_fn *fn;
+    void *ctx;
+    struct survivor *next;
+    struct survivor **link; /* what points at this one */
+};
+
 struct loop {
     struct event_base *base;
     struct deferred *deferred; /* owned; in order of asking */
@@ -29,6 +36,7 @@ struct loop {
     struct deferred *running; /* owned; the list of the turn before */
     size_t running_size;
     struct signal_watch *signals; /* owned */
+    struct survivor *survivors;   /* owned */
     bool is_stopped;
 };
 
@@ -83,8 +91,11 @@ void loop_free(struct loop **loop_ref)
     if (loop == NULL)
         return;
     *loop_ref = NULL;
-    while (loop->deferred_count > 0)
+    while (loop->deferred_count > 0 || loop->survivors != NULL) {
         run_deferred(loop);
+        if (loop->survivors != NULL)
+            loop->survivors->fn(loop->survivors->ctx);
+    }
     while (loop->signals != NULL) {
         struct signal_watch *s = loop->signals;
 
@@ -136,6 +147,34 @@ void loop_defer(struct loop *loop, loop_fn *fn, void *ctx)
     loop->deferred[loop->deferred_count].fn = fn;
     loop->deferred[loop->deferred_count].ctx = ctx;
     loop->deferred_count++;
+}
+
+struct survivor *loop_survive(struct loop *loop, loop_fn *fn, void *ctx)
+{
+    struct survivor *s = mem_alloc(sizeof *s);
+
+    s->fn = fn;
+    s->ctx = ctx;
+    s->next = loop->survivors;
+    s->link = &loop->survivors;
+    if (s->next != NULL)
+        s->next->link = &s->next;
+    loop->survivors = s;
+    return s;
+}
+
+void loop_forget(struct loop *loop, struct survivor **survivor)
+{
+    struct survivor *s = *survivor;
+
+    (void)loop;
+    if (s == NULL)
+        return;
+    *survivor = NULL;
+    *s->link = s->next;
+    if (s->next != NULL)
+        s->next->link = s->link;
+    free(s);
 }
 
 static void signal_on_arrival(evutil_socket_t signal_number, short what,

@@ -10,13 +10,16 @@
 #include <stdint.h>
 
 struct loop;
+struct survivor;
 struct timer;
 struct watch;
 
 typedef void loop_fn(void *ctx);
 typedef void watch_fn(int fd, bool can_read, bool can_write, void *ctx);
 
+/* Ignores SIGPIPE for the process. */
 struct loop *loop_new(void);
+/* What is still put off is done first. */
 void loop_free(struct loop **loop);
 
 /* Run until loop_stop(). */
@@ -29,6 +32,12 @@ int64_t loop_now_ms(struct loop *loop);
 /* Call fn(ctx) once, after the callbacks of this turn, in order of asking. Used
    to free what is still on the stack, and to commit what a turn has written. */
 void loop_defer(struct loop *loop, loop_fn *fn, void *ctx);
+
+/* Have loop_free() call fn(ctx), which frees an object that lives on without
+   its user and would go by itself a little later. Forgotten when it has gone.
+ */
+struct survivor *loop_survive(struct loop *loop, loop_fn *fn, void *ctx);
+void loop_forget(struct loop *loop, struct survivor **survivor);
 
 /* Call fn(ctx) for each arrival of the signal. Lasts as long as the loop. */
 void loop_on_signal(struct loop *loop, int signal_number, loop_fn *fn,
