@@ -143,6 +143,8 @@ int command_account_show(struct command *c, const json_t *args, json_t *result,
     if (need_both(c, args, &a, &d, err) == -1)
         return -1;
     json_object_update_new(result, command_account_json(&a, d.name));
+    json_object_set_new(result, "cutover",
+                        json_string(domain_cutover_name(d.cutover)));
     return add_details(c, &a, result, err);
 }
 

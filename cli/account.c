@@ -1,0 +1,108 @@
+/*
+ * mailhaul account ...
+ */
+#include "cli/cli.h"
+
+#include "account/wire.h"
+
+static void print_counts(const json_t *a)
+{
+    printf("  %-14s %lld folders, %lld of %lld messages, %s of %s\n", "copied",
+           (long long)wire_int(a, "folders", 0),
+           (long long)wire_int(a, "messages", 0),
+           (long long)wire_int(a, "messages_total", 0),
+           cli_bytes(wire_int(a, "bytes", 0)),
+           cli_bytes(wire_int(a, "bytes_total", 0)));
+    if (wire_int(a, "set_aside", 0))
+        printf("  %-14s %lld messages\n", "set aside",
+               (long long)wire_int(a, "set_aside", 0));
+}
+
+static void print_account(const json_t *a)
+{
+    const json_t *job;
+    size_t i;
+
+    printf("%s\n", cli_text(a, "address"));
+    printf("  %-14s %s\n", "legacy user", cli_text(a, "legacy_user"));
+    printf("  %-14s %s (epoch %lld)\n", "route", cli_text(a, "route"),
+           (long long)wire_int(a, "epoch", 0));
+    printf("  %-14s %s\n", "copy", cli_text(a, "copy"));
+    printf("  %-14s %s\n", "password", cli_text(a, "password_state"));
+    print_counts(a);
+    if (*cli_text(a, "last_error"))
+        printf("  %-14s %s: %s (%s)\n", "last error",
+               cli_text(a, "last_error_kind"), cli_text(a, "last_error"),
+               cli_time(wire_int(a, "last_error_at", 0)));
+    if (json_object_get(a, "created_at")) {
+        printf("  %-14s %s\n", "created",
+               cli_time(wire_int(a, "created_at", 0)));
+        printf("  %-14s %s\n", "copied at",
+               cli_time(wire_int(a, "copied_at", 0)));
+        printf("  %-14s %s\n", "flipped at",
+               cli_time(wire_int(a, "flipped_at", 0)));
+    }
+    json_array_foreach(json_object_get(a, "jobs"), i, job) printf(
+        "  %-14s %s, %s %s, attempts %lld\n", "job", cli_text(job, "kind"),
+        wire_bool(job, "running") ? "running since" : "due",
+        cli_time(wire_int(job, "due_at", 0)),
+        (long long)wire_int(job, "attempts", 0));
+}
+
+static int ask_and_print(struct cli *cli, const json_t *request)
+{
+    json_t *result = cli_ask(cli, request);
+
+    if (!result)
+        return CLI_BAD;
+    if (cli->is_json)
+        cli_print_json(result);
+    else
+        print_account(result);
+    json_decref(result);
+    return CLI_GOOD;
+}
+
+int cli_account_show(struct cli *cli, json_t *request)
+{
+    return ask_and_print(cli, request);
+}
+
+int cli_account_change(struct cli *cli, json_t *request)
+{
+    return ask_and_print(cli, request);
+}
+
+int cli_account_list(struct cli *cli, json_t *request)
+{
+    json_t *result = cli_ask(cli, request);
+    const json_t *a;
+    size_t i;
+
+    if (!result)
+        return CLI_BAD;
+    if (cli->is_json)
+        cli_print_json(result);
+    else
+        json_array_foreach(json_object_get(result, "accounts"), i, a) printf(
+            "%-32s %-7s %-8s %8lld messages %10s  %s\n", cli_text(a, "address"),
+            cli_text(a, "route"), cli_text(a, "copy"),
+            (long long)wire_int(a, "messages", 0),
+            cli_bytes(wire_int(a, "bytes", 0)), cli_text(a, "last_error"));
+    json_decref(result);
+    return CLI_GOOD;
+}
+
+int cli_account_remove(struct cli *cli, json_t *request)
+{
+    json_t *result = cli_ask(cli, request);
+
+    if (!result)
+        return CLI_BAD;
+    if (cli->is_json)
+        cli_print_json(result);
+    else
+        printf("%s is removed\n", cli_text(result, "removed"));
+    json_decref(result);
+    return CLI_GOOD;
+}

@@ -1,0 +1,60 @@
+/*
+ * mailhaul: what its subcommands share. Each is a line of the table in main.c:
+ * its options become fields of the request, its function asks and prints.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/conf.h"
+#include "base/err.h"
+#include "db/db.h"
+
+struct cli {
+    const char *conf_path;
+    bool is_json;
+    struct conf *conf; /* owned */
+    int fd;            /* to state; -1: not connected */
+    bool is_direct;    /* no daemon runs: we have opened the db ourselves */
+    struct db *db;     /* owned */
+};
+
+enum { CLI_GOOD = 0, CLI_BAD = 1, CLI_USAGE = 2 };
+
+/* --- control.c */
+/* Ask state, or run the command here if no daemon runs. 0 with a new reference
+   in *result_out; or -1 with what the other side said. */
+int cli_call(struct cli *cli, const json_t *request, json_t **result_out,
+             struct err *err);
+/* The same, and what is wrong is printed; NULL then. */
+json_t *cli_ask(struct cli *cli, const json_t *request);
+void cli_close(struct cli *cli);
+/* Become the user that owns the database, for good; nothing if we may not. */
+int cli_become_user(const struct conf *conf, struct err *err);
+
+/* --- print.c */
+/* What is wrong: to stderr, or as the document {"error", "kind"}. Returns
+   CLI_BAD. */
+int cli_complain(const struct cli *cli, const struct err *err);
+/* The one document of --json. */
+void cli_print_json(const json_t *document);
+const char *cli_text(const json_t *object, const char *field);
+/* "1.2 GB". The text lives until the fourth next call. */
+const char *cli_bytes(json_int_t bytes);
+/* "3 min 20 s"; "-" for less than 0. As above. */
+const char *cli_duration(double seconds);
+/* "2026-03-01 12:00:00" for Unix milliseconds, "-" for none. As above. */
+const char *cli_time(json_int_t unix_ms);
+/* "[#####.....]" of that width, for a share of 0 to 1. As above. */
+const char *cli_bar(double share, int width);
+
+/* --- the subcommands; request holds cmd and the arguments */
+typedef int cli_run_fn(struct cli *cli, json_t *request);
+cli_run_fn cli_init, cli_domain_change, cli_domain_list, cli_domain_show,
+    cli_domain_remove, cli_account_list, cli_account_show, cli_account_change,
+    cli_account_remove, cli_migrate, cli_status, cli_cutover, cli_verify;
+
+#endif

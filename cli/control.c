@@ -1,0 +1,151 @@
+/*
+ * How a command gets its answer: from the state process over its control
+ * socket; or, while no daemon runs, from the database itself.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "account/command.h"
+#include "account/wire.h"
+#include "base/channel.h"
+#include "base/clock.h"
+#include "db/control.h"
+
+int cli_become_user(const struct conf *conf, struct err *err)
+{
+    const struct passwd *user;
+
+    if (!conf->user || geteuid() != 0)
+        return 0;
+    user = getpwnam(conf->user);
+    if (!user)
+        return err_set(err, ERR_SETUP, "no such user: %s", conf->user);
+    if (initgroups(conf->user, user->pw_gid) == -1 ||
+        setgid(user->pw_gid) == -1 || setuid(user->pw_uid) == -1)
+        return err_set(err, ERR_SETUP, "%s: %s", conf->user, strerror(errno));
+    return 0;
+}
+
+static int connect_state(struct cli *cli, struct err *err)
+{
+    char *path = conf_state_path(cli->conf, "control.sock");
+
+    cli->fd = channel_connect_unix(path, err);
+    free(path);
+    return cli->fd == -1 ? -1 : 0;
+}
+
+static int call_state(struct cli *cli, const json_t *request,
+                      json_t **result_out, struct err *err)
+{
+    json_t *answer;
+    const char *text;
+
+    if (channel_send_blocking(cli->fd, request, err) == -1 ||
+        channel_receive_blocking(cli->fd, -1, &answer, err) == -1)
+        return err_prefix(err, "the state process");
+    if (wire_bool(answer, "ok")) {
+        *result_out = json_incref(json_object_get(answer, "result"));
+        json_decref(answer);
+        return 0;
+    }
+    text = wire_text(answer, "kind");
+    err_set(err, text ? err_kind_named(text) : ERR_SETUP, "%s",
+            cli_text(answer, "error"));
+    json_decref(answer);
+    return -1;
+}
+
+static bool read_public_key(const struct conf *conf, uint8_t key[SEAL_KEY_SIZE])
+{
+    char *path = conf_state_path(conf, "seal.pub");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool is_whole = fd != -1 && read(fd, key, SEAL_KEY_SIZE) == SEAL_KEY_SIZE;
+
+    if (fd != -1)
+        close(fd);
+    free(path);
+    return is_whole;
+}
+
+static int run_here(struct cli *cli, const json_t *request, json_t **result_out,
+                    struct err *err)
+{
+    uint8_t key[SEAL_KEY_SIZE];
+    char actor[32];
+    struct provision *provision = NULL;
+    struct command c = {
+        .db = cli->db, .actor = actor, .now_ms = clock_unix_ms()};
+    int rc;
+
+    snprintf(actor, sizeof(actor), "uid %u", (unsigned)getuid());
+    if (read_public_key(cli->conf, key))
+        c.public_key = key;
+    if (provision_open(cli->conf, &provision, err) == -1)
+        return -1;
+    c.provision = provision;
+    rc = db_begin(cli->db, err);
+    if (rc == 0) {
+        rc = command_run(&c, request, result_out, err);
+        if (rc == 0)
+            rc = db_commit(cli->db, err);
+        else
+            db_rollback(cli->db);
+    }
+    provision_close(&provision);
+    return rc;
+}
+
+static int open_here(struct cli *cli, struct err *err)
+{
+    if (cli_become_user(cli->conf, err) == -1)
+        return -1;
+    if (control_open(cli->conf->database, cli->conf->state_dir, false, &cli->db,
+                     err) == -1)
+        return err_prefix(err, "mailhauld does not run, and");
+    cli->is_direct = true;
+    return 0;
+}
+
+int cli_call(struct cli *cli, const json_t *request, json_t **result_out,
+             struct err *err)
+{
+    const char *cmd = wire_text(request, "cmd");
+
+    if (cli->fd == -1 && !cli->is_direct && connect_state(cli, err) == -1) {
+        if (errno == EACCES)
+            return -1;
+        if (!command_is_known(cmd))
+            return err_set(err, ERR_RETRY, "mailhauld does not run");
+        if (open_here(cli, err) == -1)
+            return -1;
+    }
+    return cli->is_direct ? run_here(cli, request, result_out, err)
+                          : call_state(cli, request, result_out, err);
+}
+
+json_t *cli_ask(struct cli *cli, const json_t *request)
+{
+    json_t *result = NULL;
+    struct err err;
+
+    if (cli_call(cli, request, &result, &err) == 0)
+        return result;
+    cli_complain(cli, &err);
+    return NULL;
+}
+
+void cli_close(struct cli *cli)
+{
+    if (cli->fd != -1)
+        close(cli->fd);
+    cli->fd = -1;
+    db_close(&cli->db);
+}

@@ -1,0 +1,93 @@
+/*
+ * mailhaul domain ...
+ */
+#include "cli/cli.h"
+
+#include "account/wire.h"
+
+static void print_field(const json_t *d, const char *label, const char *field)
+{
+    const char *text = cli_text(d, field);
+
+    if (*text)
+        printf("  %-14s %s\n", label, text);
+}
+
+static void print_domain(const json_t *d)
+{
+    printf("%s%s\n", cli_text(d, "name"),
+           wire_bool(d, "enabled") ? "" : " (disabled)");
+    print_field(d, "imap", "imap");
+    print_field(d, "pop3", "pop3");
+    print_field(d, "smtp", "smtp");
+    print_field(d, "submission", "submission");
+    print_field(d, "sieve", "sieve");
+    print_field(d, "serve", "serve");
+    print_field(d, "cutover", "cutover");
+    print_field(d, "username", "username");
+    print_field(d, "master user", "master_user");
+    print_field(d, "on flip", "on_flip");
+    printf("  %-14s %lld\n", "hold seconds",
+           (long long)wire_int(d, "hold_seconds", 0));
+    if (json_object_get(d, "accounts"))
+        printf("  %-14s %lld, %lld of them local\n", "accounts",
+               (long long)wire_int(d, "accounts", 0),
+               (long long)wire_int(d, "accounts_local", 0));
+}
+
+static int ask_and_print(struct cli *cli, const json_t *request)
+{
+    json_t *result = cli_ask(cli, request);
+
+    if (!result)
+        return CLI_BAD;
+    if (cli->is_json)
+        cli_print_json(result);
+    else
+        print_domain(result);
+    json_decref(result);
+    return CLI_GOOD;
+}
+
+int cli_domain_change(struct cli *cli, json_t *request)
+{
+    return ask_and_print(cli, request);
+}
+
+int cli_domain_show(struct cli *cli, json_t *request)
+{
+    return ask_and_print(cli, request);
+}
+
+int cli_domain_list(struct cli *cli, json_t *request)
+{
+    json_t *result = cli_ask(cli, request);
+    const json_t *d;
+    size_t i;
+
+    if (!result)
+        return CLI_BAD;
+    if (cli->is_json)
+        cli_print_json(result);
+    else
+        json_array_foreach(json_object_get(result, "domains"), i, d)
+            printf("%-30s %-8s %-7s %s\n", cli_text(d, "name"),
+                   wire_bool(d, "enabled") ? "enabled" : "disabled",
+                   cli_text(d, "cutover"), cli_text(d, "imap"));
+    json_decref(result);
+    return CLI_GOOD;
+}
+
+int cli_domain_remove(struct cli *cli, json_t *request)
+{
+    json_t *result = cli_ask(cli, request);
+
+    if (!result)
+        return CLI_BAD;
+    if (cli->is_json)
+        cli_print_json(result);
+    else
+        printf("%s is removed\n", cli_text(result, "removed"));
+    json_decref(result);
+    return CLI_GOOD;
+}

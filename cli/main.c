@@ -1,0 +1,275 @@
+/*
+ * mailhaul: the administrator's command. A table of subcommands.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cli/cli.h"
+
+#define CONF_PATH   "/etc/mailhaul/mailhaul.yaml"
+#define OPTIONS_MAX 16
+
+struct cli_option {
+    const char *name; /* "hold-seconds"; the field is "hold_seconds" */
+    enum { OPTION_TEXT, OPTION_NUMBER, OPTION_FLAG } kind;
+    const char *help;
+};
+
+struct cli_command {
+    const char *name; /* "domain add" */
+    const char *arguments;
+    const char *summary;
+    const struct cli_option *options;
+    const char *field;        /* of the arguments; NULL: none are taken */
+    int min_count, max_count; /* of the arguments; more than one: an array */
+    cli_run_fn *run;
+};
+
+static const struct cli_option domain_options[] = {
+    {"imap", OPTION_TEXT,
+     "URL   old server: imap://host:port, imaps://, "
+     "imap+starttls://"},
+    {"pop3", OPTION_TEXT, "URL   its POP3, so that UIDLs are kept"},
+    {"smtp", OPTION_TEXT, "URL   its MX"},
+    {"submission", OPTION_TEXT, "URL"},
+    {"sieve", OPTION_TEXT, "URL"},
+    {"serve", OPTION_TEXT, "after-copy"},
+    {"cutover", OPTION_TEXT, "auto|manual   when a mailbox flips"},
+    {"username", OPTION_TEXT,
+     "TEMPLATE   name on the old server, from "
+     "{address} {local} {domain}"},
+    {"hold-seconds", OPTION_NUMBER, "N   the longest wait at the flip (20)"},
+    {"master-user", OPTION_TEXT, "USER   log in there in the users' names"},
+    {"on-flip", OPTION_TEXT,
+     "COMMAND   run with address and old user name "
+     "after each flip"},
+    {"disabled", OPTION_FLAG, "take nobody in yet (add)"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option domain_option[] = {
+    {"domain", OPTION_TEXT, "D   only of this domain"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option migrate_options[] = {
+    {"domain", OPTION_TEXT, "D   every account of this domain"},
+    {"csv", OPTION_TEXT, "FILE   lines of address,legacy_user,password"},
+    {"dry-run", OPTION_FLAG, "say what would be done"},
+    {"wait", OPTION_FLAG, "until it is done; exit 1 if something fails"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option status_options[] = {
+    {"domain", OPTION_TEXT, "D   only of this domain"},
+    {"watch", OPTION_FLAG, "again and again, until interrupted"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option verify_options[] = {
+    {"domain", OPTION_TEXT, "D   every account of this domain"},
+    {"full", OPTION_FLAG, "compare every byte (always done)"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option no_options[] = {{NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_command commands[] = {
+    {"init", "", "make state directory, key, database", no_options, NULL, 0, 0,
+     cli_init},
+    {"domain add", "NAME --imap URL [OPTION...]", "serve a domain",
+     domain_options, "name", 1, 1, cli_domain_change},
+    {"domain list", "", "all domains", no_options, NULL, 0, 0, cli_domain_list},
+    {"domain show", "NAME", "one domain", no_options, "name", 1, 1,
+     cli_domain_show},
+    {"domain set", "NAME OPTION...", "change a domain", domain_options, "name",
+     1, 1, cli_domain_change},
+    {"domain enable", "NAME", "take accounts in", no_options, "name", 1, 1,
+     cli_domain_change},
+    {"domain disable", "NAME", "take nobody in, pass through", no_options,
+     "name", 1, 1, cli_domain_change},
+    {"domain remove", "NAME", "forget a domain without accounts", no_options,
+     "name", 1, 1, cli_domain_remove},
+    {"account list", "[--domain D]", "all accounts", domain_option, NULL, 0, 0,
+     cli_account_list},
+    {"account show", "ADDRESS", "one account", no_options, "address", 1, 1,
+     cli_account_show},
+    {"account pause", "ADDRESS", "stop its copying", no_options, "address", 1,
+     1, cli_account_change},
+    {"account resume", "ADDRESS", "go on, also after a failure", no_options,
+     "address", 1, 1, cli_account_change},
+    {"account remove", "ADDRESS", "forget an account that legacy serves",
+     no_options, "address", 1, 1, cli_account_remove},
+    {"migrate", "ADDRESS... | --domain D | --csv FILE [--dry-run] [--wait]",
+     "start or hurry copying", migrate_options, "addresses", 0, 100000,
+     cli_migrate},
+    {"status", "[--domain D] [--watch]",
+     "totals, rates, time left, what is stuck", status_options, NULL, 0, 0,
+     cli_status},
+    {"verify", "ADDRESS | --domain D",
+     "compare both sides, exit 1 on a difference", verify_options, "address", 0,
+     1, cli_verify},
+    {"cutover", "ADDRESS | --domain D", "flip now", domain_option, "address", 0,
+     1, cli_cutover},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static void print_usage(FILE *to)
+{
+    fputs("usage: mailhaul [-c FILE] [--json] COMMAND\n\n", to);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        fprintf(to, "  %-15s %s\n", commands[i].name, commands[i].summary);
+    fputs("\n  -c FILE   the configuration (" CONF_PATH ")\n"
+          "  --json    print one JSON document\n"
+          "\n`mailhaul COMMAND --help` tells more.\n",
+          to);
+}
+
+static void print_help(const struct cli_command *command, FILE *to)
+{
+    fprintf(to, "usage: mailhaul [-c FILE] [--json] %s %s\n\n%s\n",
+            command->name, command->arguments, command->summary);
+    if (command->options->name)
+        fputc('\n', to);
+    for (const struct cli_option *o = command->options; o->name; o++)
+        fprintf(to, "  --%s %s\n", o->name, o->help);
+}
+
+/* The command that the first words name; *used_out counts them. */
+static const struct cli_command *find_command(int argc, char **argv,
+                                              int *used_out)
+{
+    char two[64];
+
+    for (int words = 2; words >= 1; words--) {
+        if (argc < words)
+            continue;
+        snprintf(two, sizeof(two), words == 2 ? "%s %s" : "%s", argv[0],
+                 words == 2 ? argv[1] : "");
+        for (size_t i = 0; i < COMMAND_COUNT; i++)
+            if (strcmp(commands[i].name, two) == 0) {
+                *used_out = words;
+                return &commands[i];
+            }
+    }
+    return NULL;
+}
+
+static void put_option(json_t *request, const struct cli_option *option,
+                       const char *value)
+{
+    char field[32];
+
+    snprintf(field, sizeof(field), "%s", option->name);
+    for (char *p = field; *p; p++)
+        if (*p == '-')
+            *p = '_';
+    if (option->kind == OPTION_FLAG)
+        json_object_set_new(request, field, json_true());
+    else if (option->kind == OPTION_TEXT)
+        json_object_set_new(request, field, json_string(value));
+    else
+        json_object_set_new(request, field,
+                            json_integer(strtoll(value, NULL, 10)));
+}
+
+/* CLI_GOOD, CLI_USAGE, or -1 after --help. */
+static int take_options(const struct cli_command *command, struct cli *cli,
+                        int argc, char **argv, json_t *request)
+{
+    struct option longs[OPTIONS_MAX + 4] = {0};
+    int count = 0, index, option;
+
+    for (; command->options[count].name && count < OPTIONS_MAX; count++) {
+        longs[count].name = command->options[count].name;
+        longs[count].has_arg = command->options[count].kind == OPTION_FLAG
+                                   ? no_argument
+                                   : required_argument;
+    }
+    longs[count] = (struct option){"json", no_argument, NULL, 'j'};
+    longs[count + 1] = (struct option){"help", no_argument, NULL, 'h'};
+    optind = 0;
+    while ((option = getopt_long(argc, argv, "h", longs, &index)) != -1) {
+        if (option == 'j') {
+            cli->is_json = true;
+        } else if (option == 'h') {
+            print_help(command, stdout);
+            return -1;
+        } else if (option == 0) {
+            put_option(request, &command->options[index], optarg);
+        } else {
+            print_help(command, stderr);
+            return CLI_USAGE;
+        }
+    }
+    return CLI_GOOD;
+}
+
+static int take_arguments(const struct cli_command *command, int argc,
+                          char **argv, json_t *request)
+{
+    int count = argc - optind;
+
+    if (count < command->min_count || count > command->max_count) {
+        print_help(command, stderr);
+        return CLI_USAGE;
+    }
+    if (command->max_count > 1) {
+        json_t *list = json_array();
+
+        while (optind < argc)
+            json_array_append_new(list, json_string(argv[optind++]));
+        json_object_set_new(request, command->field, list);
+    } else if (count == 1) {
+        json_object_set_new(request, command->field, json_string(argv[optind]));
+    }
+    return CLI_GOOD;
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+    int used = 0, rc;
+    const struct cli_command *command = find_command(argc, argv, &used);
+    json_t *request;
+    struct err err;
+
+    if (!command) {
+        print_usage(stderr);
+        return CLI_USAGE;
+    }
+    request = json_pack("{s:s}", "cmd", command->name);
+    rc = take_options(command, cli, argc - used + 1, argv + used - 1, request);
+    if (rc == CLI_GOOD)
+        rc = take_arguments(command, argc - used + 1, argv + used - 1, request);
+    if (rc == CLI_GOOD && conf_load(cli->conf_path, &cli->conf, &err) == -1) {
+        fprintf(stderr, "mailhaul: %s\n", err.text);
+        rc = CLI_USAGE;
+    }
+    if (rc == CLI_GOOD)
+        rc = command->run(cli, request);
+    json_decref(request);
+    cli_close(cli);
+    conf_free(&cli->conf);
+    return rc == -1 ? CLI_GOOD : rc;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0}};
+    struct cli cli = {.conf_path = CONF_PATH, .fd = -1};
+    int option;
+
+    /* "+": what stands behind the command is its own */
+    while ((option = getopt_long(argc, argv, "+c:h", options, NULL)) != -1) {
+        switch (option) {
+        case 'c': cli.conf_path = optarg; break;
+        case 'j': cli.is_json = true; break;
+        case 'h': print_usage(stdout); return CLI_GOOD;
+        default: print_usage(stderr); return CLI_USAGE;
+        }
+    }
+    return run(&cli, argc - optind, argv + optind);
+}

@@ -1,0 +1,195 @@
+/*
+ * mailhaul status: totals, what moves and how fast, what is stuck and why.
+ */
+#include "cli/cli.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "account/wire.h"
+
+#define SECOND_MICROS 1000000
+#define LIST_MAX      20 /* accounts named one by one on a terminal */
+
+/* What is copied a second, from two looks. */
+struct rate {
+    double messages, bytes;
+};
+
+static const json_t *totals_of(const json_t *status)
+{
+    return json_object_get(status, "totals");
+}
+
+static struct rate rate_of(const json_t *before, const json_t *now)
+{
+    double seconds =
+        (double)(wire_int(now, "at", 0) - wire_int(before, "at", 0)) / 1000;
+    struct rate rate = {0, 0};
+
+    if (seconds <= 0)
+        return rate;
+    rate.messages = (double)(wire_int(totals_of(now), "messages", 0) -
+                             wire_int(totals_of(before), "messages", 0)) /
+                    seconds;
+    rate.bytes = (double)(wire_int(totals_of(now), "bytes", 0) -
+                          wire_int(totals_of(before), "bytes", 0)) /
+                 seconds;
+    return rate;
+}
+
+static double share_of(const json_t *counts)
+{
+    json_int_t total = wire_int(counts, "bytes_total", 0);
+
+    return total > 0 ? (double)wire_int(counts, "bytes", 0) / (double)total : 0;
+}
+
+static int print_counts(const json_t *counts, const char *const *names)
+{
+    int lines = 0;
+
+    for (; *names; names++)
+        if (wire_int(counts, *names, 0)) {
+            printf(" %s %lld", *names, (long long)wire_int(counts, *names, 0));
+            lines = 1;
+        }
+    return lines;
+}
+
+/* Returns the number of lines printed. */
+static int print_totals(const json_t *status, const struct rate *rate)
+{
+    static const char *const routes[] = {"legacy", "held", "local", NULL};
+    static const char *const copies[] = {"initial", "delta",  "final",  "trail",
+                                         "done",    "failed", "paused", NULL};
+    const json_t *t = totals_of(status);
+    double left =
+        (double)(wire_int(t, "bytes_total", 0) - wire_int(t, "bytes", 0));
+
+    printf("accounts %lld  route:", (long long)wire_int(t, "accounts", 0));
+    print_counts(json_object_get(t, "route"), routes);
+    printf("  copy:");
+    print_counts(json_object_get(t, "copy"), copies);
+    printf("\n%s %lld of %lld messages, %s of %s", cli_bar(share_of(t), 40),
+           (long long)wire_int(t, "messages", 0),
+           (long long)wire_int(t, "messages_total", 0),
+           cli_bytes(wire_int(t, "bytes", 0)),
+           cli_bytes(wire_int(t, "bytes_total", 0)));
+    if (rate && rate->bytes > 0)
+        printf(", %.0f/s, %s/s, %s left", rate->messages,
+               cli_bytes((json_int_t)rate->bytes),
+               cli_duration(left > 0 ? left / rate->bytes : 0));
+    printf("\njobs: %lld running, %lld waiting\n",
+           (long long)wire_int(json_object_get(status, "jobs"), "running", 0),
+           (long long)wire_int(json_object_get(status, "jobs"), "queued", 0));
+    return 3;
+}
+
+static int print_moving(const json_t *status)
+{
+    const json_t *a;
+    int lines = 0;
+    size_t i;
+
+    json_array_foreach(json_object_get(status, "moving"), i, a)
+    {
+        if (lines == LIST_MAX)
+            break;
+        printf("  %-32s %s %-7s %lld/%lld\n", cli_text(a, "address"),
+               cli_bar(share_of(a), 20), cli_text(a, "copy"),
+               (long long)wire_int(a, "messages", 0),
+               (long long)wire_int(a, "messages_total", 0));
+        lines++;
+    }
+    return lines;
+}
+
+static int print_stuck(const json_t *status)
+{
+    const json_t *a;
+    int lines = 0;
+    size_t i;
+
+    json_array_foreach(json_object_get(status, "stuck"), i, a)
+    {
+        if (lines == LIST_MAX)
+            break;
+        printf("  ! %-30s %-7s %s%s%.120s\n", cli_text(a, "address"),
+               cli_text(a, "copy"), cli_text(a, "last_error_kind"),
+               *cli_text(a, "last_error_kind") ? ": " : "",
+               *cli_text(a, "last_error")    ? cli_text(a, "last_error")
+               : wire_int(a, "set_aside", 0) ? "messages set aside"
+                                             : "its flip did not come off");
+        lines++;
+    }
+    return lines;
+}
+
+static int print_all(const json_t *status, const struct rate *rate)
+{
+    return print_totals(status, rate) + print_moving(status) +
+           print_stuck(status);
+}
+
+static bool is_copying(const json_t *status)
+{
+    const json_t *copies = json_object_get(totals_of(status), "copy");
+
+    return wire_int(copies, "initial", 0) + wire_int(copies, "final", 0) > 0;
+}
+
+static int watch(struct cli *cli, const json_t *request)
+{
+    bool is_terminal = isatty(STDOUT_FILENO);
+    json_t *before = NULL, *now;
+    int lines = 0;
+
+    while ((now = cli_ask(cli, request))) {
+        struct rate rate = {0, 0};
+
+        if (before)
+            rate = rate_of(before, now);
+        json_decref(before);
+        before = now;
+        if (cli->is_json) {
+            json_dumpf(now, stdout, JSON_COMPACT);
+            putchar('\n');
+        } else {
+            if (is_terminal && lines)
+                printf("\033[%dA\033[J", lines);
+            lines = print_all(now, &rate);
+        }
+        if (fflush(stdout) != 0)
+            break;
+        usleep(SECOND_MICROS);
+    }
+    json_decref(before);
+    return CLI_BAD;
+}
+
+int cli_status(struct cli *cli, json_t *request)
+{
+    json_t *first, *second = NULL;
+    struct rate rate = {0, 0};
+
+    if (wire_bool(request, "watch"))
+        return watch(cli, request);
+    first = cli_ask(cli, request);
+    if (!first)
+        return CLI_BAD;
+    if (cli->is_json) {
+        cli_print_json(first);
+    } else {
+        if (is_copying(first) && !cli->is_direct) {
+            usleep(SECOND_MICROS);
+            second = cli_ask(cli, request);
+        }
+        if (second)
+            rate = rate_of(first, second);
+        print_all(second ? second : first, &rate);
+    }
+    json_decref(first);
+    json_decref(second);
+    return CLI_GOOD;
+}
