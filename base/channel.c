@@ -244,8 +244,9 @@ static void drop_fds_out(struct channel *c, size_t count)
     for (i = 0; i < count; i++)
         close(c->fds_out[i].fd);
     c->fds_out_count -= count;
-    memmove(c->fds_out, c->fds_out + count,
-            c->fds_out_count * sizeof *c->fds_out);
+    if (c->fds_out_count > 0) /* else there may be no memory to move */
+        memmove(c->fds_out, c->fds_out + count,
+                c->fds_out_count * sizeof *c->fds_out);
 }
 
 static void drop_output(struct channel *c)
