@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "db/row.h"
 
 /* Columns in the order of their parameters, ?2 first; ?1 is the id. */
@@ -165,7 +166,7 @@ int account_insert(struct db *db, struct account *a, struct err *err)
     if (s == NULL)
         return -1;
     if (a->created_at == 0)
-        a->created_at = row_now_ms();
+        a->created_at = clock_unix_ms();
     if (a->updated_at == 0)
         a->updated_at = a->created_at;
     bind_states(s, a);

@@ -1,6 +1,6 @@
 #include "db/audit.h"
 
-#include "db/row.h"
+#include "base/clock.h"
 
 int audit_append(struct db *db, const struct audit_entry *entry,
                  struct err *err)
@@ -13,7 +13,7 @@ int audit_append(struct db *db, const struct audit_entry *entry,
 
     if (s == NULL)
         return -1;
-    db_bind_int(s, 1, entry->at != 0 ? entry->at : row_now_ms());
+    db_bind_int(s, 1, entry->at != 0 ? entry->at : clock_unix_ms());
     db_bind_int(s, 2, entry->account_id);
     db_bind_text(s, 3, entry->actor);
     db_bind_text(s, 4, entry->event);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "db/row.h"
 
 #define COLUMNS                                                                \
@@ -118,7 +119,7 @@ int domain_insert(struct db *db, struct domain *d, struct err *err)
     if (s == NULL)
         return -1;
     if (d->created_at == 0)
-        d->created_at = row_now_ms() / 1000;
+        d->created_at = clock_unix_ms() / 1000;
     bind_row(s, d);
     if (run_named(db, s, d, err) == -1)
         return -1;

@@ -5,7 +5,6 @@
 #define DB_ROW_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 #include "db/db.h"
 
@@ -13,7 +12,5 @@
    not fit: a cut address would be somebody else's. */
 int row_text(struct db_statement *s, int column, char *out, size_t size,
              struct err *err);
-/* Unix time now. */
-int64_t row_now_ms(void);
 
 #endif
