@@ -2,9 +2,10 @@
 
 import os
 import pwd
+import shutil
 import subprocess
 
-from .processes import daemonize
+from .processes import daemonize, pid_from_file
 
 COMMON = """\
 # made by scripts/dev-up
@@ -160,7 +161,6 @@ class Dovecot:
     def configure(self):
         s = self.settings
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "run").mkdir(exist_ok=True)
         words = dict(
             dir=self.folder, ca=self.ca, name=self.name, domain=s.domain,
             owner=s.owner, failure_delay=s.auth_failure_delay,
@@ -194,9 +194,11 @@ class Dovecot:
 
     def start(self):
         """The master's pid. Says what Dovecot said if it does not start."""
-        (self.folder / "run" / "master.pid").unlink(missing_ok=True)
+        # what a killed one left: its sockets would look like a running one
+        shutil.rmtree(self.folder / "run", ignore_errors=True)
+        (self.folder / "run").mkdir()
         daemonize(["dovecot", "-c", str(self.conf)])
-        return int((self.folder / "run" / "master.pid").read_text())
+        return pid_from_file(self.folder / "run" / "master.pid")
 
     def doveadm(self, *args, **kwargs):
         return subprocess.run(["doveadm", "-c", str(self.conf), *args],

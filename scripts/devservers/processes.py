@@ -70,17 +70,27 @@ class Records:
             os.kill(pid, number)
         return pid
 
-    def stop(self, name, number=signal.SIGTERM, wait_s=15):
-        """End it and all below it; those that do not go are killed."""
-        pid = self.pid(name)
-        if pid:
-            family = [(pid, start_time(pid))] + descendants(pid)
+    def stop(self, *names, number=signal.SIGTERM, wait_s=15):
+        """End them and all below them; those that do not go are killed."""
+        family = []
+        for pid in filter(None, map(self.pid, names)):
+            family += [(pid, start_time(pid))] + descendants(pid)
             os.kill(pid, signal.SIGCONT)
             os.kill(pid, number)
-            _await_end(family, wait_s)
+        _await_end(family, wait_s)
         rows = self.all()
-        rows.pop(name, None)
-        self._write(rows)
+        self._write({n: row for n, row in rows.items() if n not in names})
+
+
+def pid_from_file(path, wait_s=10):
+    """Of a daemon that writes it a moment after its parent has ended."""
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        try:
+            return int(path.read_text())
+        except (FileNotFoundError, ValueError):
+            time.sleep(0.01)
+    raise OSError(f"{path} was not written, see the log beside it")
 
 
 def _alive(family):

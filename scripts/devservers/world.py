@@ -234,9 +234,8 @@ class World:
         self.wait_ready("mailhauld")
 
     def stop_all(self):
-        rows = self.records.all()
-        for name in sorted(rows, key=lambda n: n != "mailhauld"):
-            self.records.stop(name)
+        self.records.stop("mailhauld")
+        self.records.stop(*self.records.all())
 
     def remove(self):
         shutil.rmtree(self.folder)
