@@ -178,7 +178,7 @@ int child_spawn(const struct child_options *options, pid_t *pid_out,
                 int *channel_fd_out, struct err *err)
 {
     struct launch l = {.options = options, .parent = getpid()};
-    int report_pipe[2], our_end, why;
+    int report_pipe[2], our_end = -1, why;
     pid_t pid;
 
     if (options->inherit_count > FDS_MAX)

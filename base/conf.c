@@ -346,8 +346,8 @@ static void fill_defaults(struct conf *conf)
 int conf_load(const char *path, struct conf **conf_out, struct err *err)
 {
     struct conf *conf = NULL;
-    char *text;
-    size_t length;
+    char *text = NULL;
+    size_t length = 0;
     int result;
 
     *conf_out = NULL;
