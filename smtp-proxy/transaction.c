@@ -615,22 +615,23 @@ static void finish(struct transaction *t)
 {
     struct smtp_reply reply;
     size_t taken_count = envelope_taken_count(&t->envelope);
+    size_t count = t->envelope.count;
 
     envelope_answer(&t->envelope, &reply);
     log_message(t, reply.code);
-    if (taken_count > 0 && taken_count < t->envelope.count)
+    if (taken_count > 0 && taken_count < count)
         sync_journal(t);
     /* after a 4xx to all the records must stay open */
-    t->has_untold =
-        taken_count > 0 && (t->is_lmtp || taken_count == t->envelope.count);
+    t->has_untold = taken_count > 0 && (t->is_lmtp || taken_count == count);
     settle(t);
     if (!t->is_lmtp) {
         t->ops->on_reply(t->ctx, &reply, true);
         return;
     }
-    for (size_t i = 0; i < t->envelope.count; i++) {
+    /* the last on_reply may begin the next message, or free t */
+    for (size_t i = 0; i < count; i++) {
         recipient_answer(&t->envelope.recipients[i], &reply);
-        t->ops->on_reply(t->ctx, &reply, i + 1 == t->envelope.count);
+        t->ops->on_reply(t->ctx, &reply, i + 1 == count);
     }
 }
 
