@@ -215,8 +215,8 @@ static void read_command(struct session *s)
         login_imap_on_command(s, &d->cmd);
     else
         answer(s, "BAD Syntax error");
-    /* a login that was accepted or a close has not freed it: both answer from
-       the loop */
+    /* still there, whatever the command did: logins are answered from the
+       loop, and an ended session goes at the end of the turn */
     imap_cmd_reset(&d->cmd);
 }
 

@@ -41,6 +41,8 @@ static void session_delete(void *ctx)
 {
     struct session *s = ctx;
 
+    if (s->dialogue_state != NULL) /* it may have asked for the end itself */
+        s->dialogue->free(s->dialogue_state);
     free(s->user);
     free(s->address);
     free(s);
@@ -79,9 +81,6 @@ static void session_end(struct session *s, const char *reason)
     conn_finish(&s->client);
     timer_free(&s->deadline);
     timer_free(&s->wait);
-    if (s->dialogue_state != NULL)
-        s->dialogue->free(s->dialogue_state);
-    s->dialogue_state = NULL;
     *s->link = s->next;
     if (s->next != NULL)
         s->next->link = s->link;
