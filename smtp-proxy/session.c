@@ -43,7 +43,7 @@ _Static_assert(sizeof(state_name) / sizeof(state_name[0]) == SS_COUNT,
 
 struct session {
     struct session_options options;
-    struct session_link link;
+    struct smtp_session_link link;
     enum session_state state;
     struct conn *conn;               /* owned; NULL for an orphan */
     struct transaction *transaction; /* owned */
@@ -540,8 +540,6 @@ static void on_end(void *ctx, const struct err *err)
         session_enter(s, SS_ORPHAN);
         return;
     }
-    if (s->state == SS_COMMAND && err->kind == ERR_RETRY)
-        say(s, 421, "4.4.2 Timeout");
     session_end(s);
 }
 
@@ -550,8 +548,8 @@ static const struct conn_ops conn_ops = {.on_ready = on_ready,
                                          .on_drained = on_drained,
                                          .on_end = on_end};
 
-struct session *session_start_take(const struct session_options *options,
-                                   int fd)
+struct session *smtp_session_start_take(const struct session_options *options,
+                                        int fd)
 {
     static unsigned counter;
     struct session *s = mem_alloc(sizeof(*s));
@@ -569,7 +567,7 @@ struct session *session_start_take(const struct session_options *options,
     return s;
 }
 
-void session_free(struct session **session)
+void smtp_session_free(struct session **session)
 {
     struct session *s = *session;
 
@@ -586,18 +584,18 @@ void session_free(struct session **session)
         free(s);
 }
 
-void session_drain(struct session *session)
+void smtp_session_drain(struct session *session)
 {
     if (session->state == SS_COMMAND && !session->is_reading)
         session_read(session);
 }
 
-struct transaction *session_transaction(struct session *session)
+struct transaction *smtp_session_transaction(struct session *session)
 {
     return session->transaction;
 }
 
-struct session_link *session_link(struct session *session)
+struct smtp_session_link *smtp_session_link(struct session *session)
 {
     return &session->link;
 }

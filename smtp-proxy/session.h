@@ -13,11 +13,11 @@
 
 struct session;
 
-/* Called once, from the loop; session_free is due. */
+/* Called once, from the loop; smtp_session_free is due. */
 typedef void session_ended_fn(void *ctx, struct session *session);
 
 struct session_options {
-    const struct site *site; /* borrowed until session_free */
+    const struct site *site; /* borrowed until smtp_session_free */
     enum tls_mode mode;
     bool is_lmtp;
     session_ended_fn *ended;
@@ -25,21 +25,21 @@ struct session_options {
 };
 
 /* Greet the client at an accepted socket (taken). */
-struct session *session_start_take(const struct session_options *options,
-                                   int fd);
+struct session *smtp_session_start_take(const struct session_options *options,
+                                        int fd);
 /* At once: an unfinished message gets no answer and no dot. */
-void session_free(struct session **session);
+void smtp_session_free(struct session **session);
 
 /* Say 421 as soon as there is no message under way. */
-void session_drain(struct session *session);
+void smtp_session_drain(struct session *session);
 
-struct transaction *session_transaction(struct session *session);
+struct transaction *smtp_session_transaction(struct session *session);
 
 /* The list of all sessions, kept by smtp.c. */
-struct session_link {
+struct smtp_session_link {
     struct session *next;
     struct session **back;
 };
-struct session_link *session_link(struct session *session);
+struct smtp_session_link *smtp_session_link(struct session *session);
 
 #endif

@@ -52,8 +52,8 @@ static bool runs_for(struct smtp *s, int64_t account_id)
 {
     struct session *e;
 
-    for (e = s->sessions; e != NULL; e = session_link(e)->next) {
-        struct transaction *t = session_transaction(e);
+    for (e = s->sessions; e != NULL; e = smtp_session_link(e)->next) {
+        struct transaction *t = smtp_session_transaction(e);
 
         if (t != NULL && transaction_runs_for(t, account_id))
             return true;
@@ -67,8 +67,8 @@ static bool runs_for_nobody(struct smtp *s)
 {
     struct session *e;
 
-    for (e = s->sessions; e != NULL; e = session_link(e)->next) {
-        struct transaction *t = session_transaction(e);
+    for (e = s->sessions; e != NULL; e = smtp_session_link(e)->next) {
+        struct transaction *t = smtp_session_transaction(e);
 
         if (t != NULL && transaction_runs_for_nobody(t))
             return true;
@@ -102,9 +102,9 @@ static void on_hold(void *ctx, int64_t account_id, int64_t epoch,
 
     (void)quiet_within_ms; /* what is in its text is never cut */
     for (struct session *e = s->sessions; e != NULL; e = next) {
-        struct transaction *t = session_transaction(e);
+        struct transaction *t = smtp_session_transaction(e);
 
-        next = session_link(e)->next;
+        next = smtp_session_link(e)->next;
         if (t != NULL && transaction_hold(t, account_id))
             is_running = true;
     }
@@ -161,8 +161,8 @@ bool site_admits(const struct site *site, const struct mail_url *hop)
     if (s->session_count <= share)
         return true;
     for (struct session *e = s->sessions; e != NULL;
-         e = session_link(e)->next) {
-        struct transaction *t = session_transaction(e);
+         e = smtp_session_link(e)->next) {
+        struct transaction *t = smtp_session_transaction(e);
         const struct mail_url *used = t != NULL ? transaction_hop(t) : NULL;
 
         count += used != NULL && recipient_same_hop(used, hop);
@@ -174,8 +174,8 @@ bool site_is_under_way(const struct site *site,
                        const struct transaction *asking)
 {
     for (struct session *e = site->smtp->sessions; e != NULL;
-         e = session_link(e)->next) {
-        struct transaction *t = session_transaction(e);
+         e = smtp_session_link(e)->next) {
+        struct transaction *t = smtp_session_transaction(e);
 
         if (t != NULL && transaction_meets(asking, t))
             return true;
@@ -187,11 +187,11 @@ bool site_is_under_way(const struct site *site,
 
 static void unlink_session(struct smtp *s, struct session *e)
 {
-    struct session_link *link = session_link(e);
+    struct smtp_session_link *link = smtp_session_link(e);
 
     *link->back = link->next;
     if (link->next != NULL)
-        session_link(link->next)->back = link->back;
+        smtp_session_link(link->next)->back = link->back;
     s->session_count--;
 }
 
@@ -210,7 +210,7 @@ static void on_session_ended(void *ctx, struct session *session)
     struct smtp *s = ctx;
 
     unlink_session(s, session);
-    session_free(&session);
+    smtp_session_free(&session);
     if (s->session_count == 0 && s->site.is_draining)
         tell_drained(s);
 }
@@ -223,13 +223,13 @@ static void add_session(struct listener *l, int fd)
                                       .is_lmtp = l->is_lmtp,
                                       .ended = on_session_ended,
                                       .ctx = s};
-    struct session *e = session_start_take(&options, fd);
-    struct session_link *link = session_link(e);
+    struct session *e = smtp_session_start_take(&options, fd);
+    struct smtp_session_link *link = smtp_session_link(e);
 
     link->next = s->sessions;
     link->back = &s->sessions;
     if (s->sessions != NULL)
-        session_link(s->sessions)->back = &link->next;
+        smtp_session_link(s->sessions)->back = &link->next;
     s->sessions = e;
     s->session_count++;
 }
@@ -356,8 +356,8 @@ void smtp_drain(struct smtp *s, loop_fn *done, void *ctx)
     s->drained = done;
     s->drained_ctx = ctx;
     for (struct session *e = s->sessions; e != NULL; e = next) {
-        next = session_link(e)->next;
-        session_drain(e);
+        next = smtp_session_link(e)->next;
+        smtp_session_drain(e);
     }
     if (s->session_count == 0)
         loop_defer(s->site.loop, tell_drained, s);
@@ -382,7 +382,7 @@ void smtp_free(struct smtp **smtp)
         struct session *e = s->sessions;
 
         unlink_session(s, e);
-        session_free(&e);
+        smtp_session_free(&e);
     }
     if (s->site.directory != NULL)
         directory_free(&s->site.directory);
