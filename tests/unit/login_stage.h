@@ -77,6 +77,7 @@ static inline struct mail_url url_of(const char *scheme, int fd)
 
 static struct login *the_login;
 static struct loop *the_loop;
+static struct timer *the_last_moment;
 
 static void stage_on_stopped(void *ctx)
 {
@@ -86,12 +87,10 @@ static void stage_on_stopped(void *ctx)
 
 static void stage_on_term(void *ctx)
 {
-    static struct timer *timer;
-
     (void)ctx;
     login_free(&the_login);
-    timer = timer_new(the_loop, stage_on_stopped, NULL);
-    timer_start(timer, 20);
+    the_last_moment = timer_new(the_loop, stage_on_stopped, NULL);
+    timer_start(the_last_moment, 20);
 }
 
 static inline void stage_child(struct stage *st)
@@ -109,6 +108,7 @@ static inline void stage_child(struct stage *st)
     login_listen(the_login, st->pop3_listen, MAIL_POP3, TLS_NONE, true);
     loop_on_signal(the_loop, SIGTERM, stage_on_term, NULL);
     loop_run(the_loop);
+    timer_free(&the_last_moment);
     dns_free(&dns);
     secret_wipe(&st->private_key);
 }
