@@ -14,7 +14,7 @@
 #define FILE_MODE      0660
 
 static const char *const scripts[] = {
-    "CREATE TABLE users ("
+    "CREATE TABLE IF NOT EXISTS users ("
     " username TEXT PRIMARY KEY, password TEXT, home TEXT, mail TEXT,"
     " uid INTEGER, gid INTEGER, prefix TEXT, separator TEXT,"
     " active INTEGER, epoch INTEGER)"};
