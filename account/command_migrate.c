@@ -105,7 +105,7 @@ static int want(struct migrate *m, const char *address, const char *legacy_user,
 
 static const char *create(struct migrate *m, struct wanted *w, struct err *err)
 {
-    struct account_state state = {ROUTE_LEGACY, COPY_NONE, 0};
+    struct account_state state = {ROUTE_LEGACY, COPY_NONE, 1};
     struct account *a = &w->account;
 
     if (lifecycle_apply(&state, EVENT_LEARNT, err) == -1)

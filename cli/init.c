@@ -149,7 +149,8 @@ static int make_databases(struct init *in, struct err *err)
     struct db *db = NULL;
 
     /* the files shall belong to who will open them */
-    if (cli_become_user(conf, err) == -1 ||
+    if (provision_prepare(conf, err) == -1 ||
+        cli_become_user(conf, err) == -1 ||
         control_open(conf->database, conf->state_dir, true, &db, err) == -1)
         return -1;
     db_close(&db);

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "account/provision.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -227,6 +228,7 @@ static int go_background(void)
 static int start(struct master *m, struct err *err)
 {
     if (open_log(m->now->conf, err) == -1 || lock_state_dir(m, err) == -1 ||
+        provision_prepare(m->now->conf, err) == -1 ||
         master_listen_unix(m, err) == -1)
         return -1;
     secret_guard_process();
@@ -268,8 +270,7 @@ int master_run(const char *conf_path, bool in_foreground)
     }
     loop_run(m.loop);
     generation_free(&m.now, NULL);
-    free(m.program);
-    return m.exit_status;
+    _exit(m.exit_status); /* the kernel takes back the rest */
 }
 
 int master_check(const char *conf_path)

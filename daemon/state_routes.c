@@ -163,7 +163,7 @@ static void take_text(char *to, size_t size, const char *text)
 
 static bool insert(struct state *s, const json_t *message, struct found *f)
 {
-    struct account_state first = {ROUTE_LEGACY, COPY_NONE, 0};
+    struct account_state first = {ROUTE_LEGACY, COPY_NONE, 1};
     struct account *a = &f->account;
     const char *prefix = wire_text(message, "prefix");
     struct err err;
