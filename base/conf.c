@@ -186,6 +186,7 @@ struct complaint {
     char text[160];
     char field[64];
     unsigned line;
+    unsigned column;
 };
 
 __attribute__((format(printf, 3, 0))) static void
@@ -210,6 +211,9 @@ conf_on_complaint(cyaml_log_t level, void *ctx, const char *format,
     if (at == NULL)
         return;
     c->line = (unsigned)strtoul(at + strlen("(line: "), NULL, 10);
+    at = strstr(at, "column: ");
+    if (at != NULL)
+        c->column = (unsigned)strtoul(at + strlen("column: "), NULL, 10);
     at = strstr(said, "field '");
     if (at != NULL)
         snprintf(c->field, sizeof c->field, "%.*s", (int)strcspn(at + 7, "'"),
@@ -259,14 +263,15 @@ static unsigned line_of_complaint(const char *text, const struct complaint *c)
 
     for (i = 0; i < sizeof late / sizeof *late; i++)
         if (strncmp(c->text, late[i], strlen(late[i])) == 0)
-            return conf_line_of_key(text, c->text + strlen(late[i]), c->line);
+            return conf_line_of_key(text, c->text + strlen(late[i]), c->line,
+                                    c->column);
     return c->line > 0 ? c->line : 1;
 }
 
 static int parse(const char *path, const char *text, size_t length,
                  struct conf **conf_out, struct err *err)
 {
-    struct complaint complaint = {{0}, {0}, 0};
+    struct complaint complaint = {{0}, {0}, 0, 0};
     cyaml_config_t settings;
     cyaml_err_t status = cyaml_load_data(
         (const uint8_t *)text, length, cyaml_settings(&complaint, &settings),
@@ -370,7 +375,7 @@ int conf_load(const char *path, struct conf **conf_out, struct err *err)
 
 void conf_free(struct conf **conf)
 {
-    struct complaint complaint = {{0}, {0}, 0};
+    struct complaint complaint = {{0}, {0}, 0, 0};
     cyaml_config_t settings;
 
     if (*conf == NULL)

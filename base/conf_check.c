@@ -57,11 +57,18 @@ static unsigned line_of(const char *text, const char *at)
     return line;
 }
 
-unsigned conf_line_of_key(const char *text, const char *key, unsigned first)
+unsigned conf_line_of_key(const char *text, const char *key, unsigned line,
+                          unsigned column)
 {
-    const char *at = find_key(start_of_line(text, first), key);
+    const char *from = start_of_line(text, line), *at;
+    size_t length = strcspn(from, "\n");
 
-    return at == NULL ? (first > 0 ? first : 1) : line_of(text, at);
+    if (column > 1)
+        from += column - 1 < length ? column - 1 : length;
+    at = find_key(from, key);
+    if (at == NULL)
+        return line > 0 ? line : 1;
+    return line_of(text, at);
 }
 
 /* Sections begin at the first column. */

@@ -11,8 +11,9 @@
 /* text is the file, for the line of a mistake. ERR_SETUP "file:line: ...". */
 int conf_check(const struct conf *conf, const char *text, struct err *err);
 
-/* The first line from `first` (1: the beginning) on that has `key:` in it;
-   `first` itself if none has. */
-unsigned conf_line_of_key(const char *text, const char *key, unsigned first);
+/* The line of the first `key:` behind that place (both counted from 1); the
+   place's own line if there is none. */
+unsigned conf_line_of_key(const char *text, const char *key, unsigned line,
+                          unsigned column);
 
 #endif

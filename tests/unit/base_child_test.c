@@ -1,0 +1,256 @@
+#include "base/child.h"
+
+#include "tests/unit/base_loopback.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+/* Everything the child sends until it ends. */
+static void read_all(int fd, char *text, size_t size)
+{
+    size_t used = 0;
+    ssize_t n;
+
+    while (used < size - 1 && (n = read(fd, text + used, size - 1 - used)) > 0)
+        used += (size_t)n;
+    text[used] = '\0';
+}
+
+static void spawn_shell(const char *script, struct child_options *options,
+                        char *text, size_t size)
+{
+    const char *argv[] = {"/bin/sh", "-c", script, NULL};
+    struct err err = {0};
+    int fd, status;
+    pid_t pid;
+
+    options->argv = argv;
+    if (child_spawn(options, &pid, &fd, &err) == -1)
+        fail_msg("%s", err.text);
+    read_all(fd, text, size);
+    close(fd);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
+static void test_it_speaks_on_its_channel(void **state)
+{
+    struct child_options options = {0};
+    char text[200];
+
+    (void)state;
+    spawn_shell("echo hello >&3", &options, text, sizeof text);
+    assert_string_equal(text, "hello\n");
+}
+
+static void test_it_has_no_descriptors_but_the_given(void **state)
+{
+    int leak = open("/dev/null", O_RDONLY), given[2];
+    struct child_options options = {.inherit_fds = given, .inherit_count = 2};
+    char text[200];
+
+    (void)state;
+    given[0] = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+    given[1] = open("/etc/hosts", O_RDONLY | O_CLOEXEC);
+    dup2(leak, 200);
+    spawn_shell("readlink /proc/self/fd/4 /proc/self/fd/5 >&3; "
+                "for f in 0 1 2 3 4 5 6 7 8 9 200; do "
+                "[ -e /proc/$$/fd/$f ] && echo has $f >&3; done",
+                &options, text, sizeof text);
+    assert_string_equal(text, "/etc/passwd\n/etc/hosts\nhas 0\nhas 1\n"
+                              "has 2\nhas 3\nhas 4\nhas 5\n");
+    close(200);
+    close(leak);
+    close(given[0]);
+    close(given[1]);
+}
+
+static void test_inherited_descriptors_may_lie_crosswise(void **state)
+{
+    struct child_options options = {.inherit_count = 2};
+    int given[2];
+    char text[200];
+
+    (void)state;
+    /* the numbers that the child wants for others */
+    dup2(open("/etc/hosts", O_RDONLY), 5);
+    dup2(open("/etc/passwd", O_RDONLY), 4);
+    given[0] = 5;
+    given[1] = 4;
+    options.inherit_fds = given;
+    spawn_shell("readlink /proc/self/fd/4 /proc/self/fd/5 >&3", &options, text,
+                sizeof text);
+    assert_string_equal(text, "/etc/hosts\n/etc/passwd\n");
+    close_range(3, 50, 0);
+}
+
+static void test_user_limits_and_signals_are_set(void **state)
+{
+    struct child_options options = {
+        .change_user = getuid() == 0,
+        .uid = 8,
+        .gid = 8,
+        .limits = {.address_space_bytes = 1u << 30, .file_count = 100}};
+    char text[300];
+
+    (void)state;
+    signal(SIGTERM, SIG_IGN);
+    spawn_shell("id -u >&3; ulimit -n >&3; ulimit -v >&3; "
+                "grep -E 'SigIgn|SigBlk|^Groups' /proc/self/status >&3",
+                &options, text, sizeof text);
+    signal(SIGTERM, SIG_DFL);
+    assert_non_null(
+        strstr(text, getuid() == 0 ? "8\n100\n1048576\n" : "\n100\n1048576\n"));
+    assert_non_null(strstr(text, "SigIgn:\t0000000000000000"));
+    assert_non_null(strstr(text, "SigBlk:\t0000000000000000"));
+    if (getuid() == 0)
+        assert_null(strstr(text, "Groups:\t0"));
+}
+
+static void test_a_missing_program_is_told_at_once(void **state)
+{
+    const char *argv[] = {"/no/such/program", NULL};
+    struct child_options options = {.argv = argv};
+    struct err err = {0};
+    pid_t pid;
+    int fd;
+
+    (void)state;
+    assert_int_equal(child_spawn(&options, &pid, &fd, &err), -1);
+    assert_int_equal(err.kind, ERR_SETUP);
+    assert_non_null(strstr(err.text, "/no/such/program"));
+}
+
+static void test_it_dies_with_its_parent(void **state)
+{
+    const char *argv[] = {"/bin/sleep", "60", NULL};
+    struct child_options options = {.argv = argv};
+    int pipe_ends[2], fd, i;
+    pid_t parent, pid = 0;
+    bool is_gone = false;
+
+    (void)state;
+    options.change_user = getuid() == 0;
+    options.uid = options.gid = 8;
+    assert_int_equal(pipe(pipe_ends), 0);
+    parent = fork();
+    if (parent == 0) {
+        struct err err;
+
+        if (child_spawn(&options, &pid, &fd, &err) == -1)
+            _exit(1);
+        if (write(pipe_ends[1], &pid, sizeof pid) == -1)
+            _exit(1);
+        pause();
+        _exit(0);
+    }
+    assert_int_equal(read(pipe_ends[0], &pid, sizeof pid), sizeof pid);
+    assert_int_equal(kill(pid, 0), 0);
+    kill(parent, SIGKILL);
+    waitpid(parent, NULL, 0);
+    for (i = 0; i < 500 && !is_gone; i++) {
+        char path[64], text[512] = "";
+        FILE *status;
+
+        usleep(10000);
+        snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+        status = fopen(path, "r");
+        /* a zombie is as dead as one whose entry has gone */
+        is_gone = status == NULL ||
+                  fread(text, 1, sizeof text - 1, status) == 0 ||
+                  strstr(text, ") Z") != NULL;
+        if (status != NULL)
+            fclose(status);
+    }
+    assert_true(is_gone);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+}
+
+static int run(const char *script, int wait_ms, struct buf *output,
+               struct err *err)
+{
+    const char *argv[] = {"sh", "-c", script, NULL};
+
+    err_clear(err);
+    return child_run_blocking(argv, wait_ms, output, err);
+}
+
+static void test_run_gives_output_and_complaint(void **state)
+{
+    struct err err = {0};
+    struct buf output;
+
+    (void)state;
+    buf_init(&output, 10);
+    assert_int_equal(run("echo one; cat; echo two >&2", 5000, &output, &err),
+                     0);
+    assert_string_equal(buf_text(&output), "one\n");
+    buf_clear(&output);
+    assert_int_equal(run("echo 123456789abcdef", 5000, &output, &err), 0);
+    assert_string_equal(buf_text(&output), "123456789a");
+    buf_release(&output);
+    assert_int_equal(
+        run("echo no such user >&2; echo x >&2; exit 67", 5000, NULL, &err),
+        -1);
+    assert_int_equal(err.kind, ERR_RETRY);
+    assert_string_equal(err.text, "sh: no such user");
+    assert_int_equal(run("exit 3", 5000, NULL, &err), -1);
+    assert_string_equal(err.text, "sh: exit status 3");
+}
+
+static void test_run_kills_the_whole_group_in_time(void **state)
+{
+    struct err err = {0};
+    struct buf output;
+    pid_t grandchild;
+
+    (void)state;
+    buf_init(&output, 100);
+    assert_int_equal(
+        run("sleep 60 & echo $!; trap '' TERM; wait", 200, &output, &err), -1);
+    assert_int_equal(err.kind, ERR_RETRY);
+    assert_string_equal(err.text, "sh: timed out");
+    grandchild = (pid_t)strtol(buf_text(&output), NULL, 10);
+    assert_true(grandchild > 1);
+    usleep(100000);
+    {
+        char path[64], text[256] = "";
+        FILE *status;
+
+        snprintf(path, sizeof path, "/proc/%d/stat", (int)grandchild);
+        status = fopen(path, "r");
+        if (status != NULL) {
+            assert_true(fread(text, 1, sizeof text - 1, status) > 0);
+            assert_non_null(strstr(text, ") Z"));
+            fclose(status);
+        }
+    }
+    buf_release(&output);
+}
+
+static void test_run_does_not_wait_for_a_daemon_left_behind(void **state)
+{
+    struct err err = {0};
+
+    (void)state;
+    assert_int_equal(run("sleep 3 & exit 0", 2000, NULL, &err), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_it_speaks_on_its_channel),
+        cmocka_unit_test(test_it_has_no_descriptors_but_the_given),
+        cmocka_unit_test(test_inherited_descriptors_may_lie_crosswise),
+        cmocka_unit_test(test_user_limits_and_signals_are_set),
+        cmocka_unit_test(test_a_missing_program_is_told_at_once),
+        cmocka_unit_test(test_it_dies_with_its_parent),
+        cmocka_unit_test(test_run_gives_output_and_complaint),
+        cmocka_unit_test(test_run_kills_the_whole_group_in_time),
+        cmocka_unit_test(test_run_does_not_wait_for_a_daemon_left_behind),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
