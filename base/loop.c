@@ -90,7 +90,7 @@ void loop_free(struct loop **loop_ref)
 
     if (loop == NULL)
         return;
-    *loop_ref = NULL;
+    /* these may still reach the loop by the caller's pointer */
     while (loop->deferred_count > 0 || loop->survivors != NULL) {
         run_deferred(loop);
         if (loop->survivors != NULL)
@@ -107,6 +107,7 @@ void loop_free(struct loop **loop_ref)
     free(loop->deferred);
     free(loop->running);
     free(loop);
+    *loop_ref = NULL;
 }
 
 void loop_run(struct loop *loop)
