@@ -138,7 +138,7 @@ int role_run(const char *name)
 
     if (start(&role, &err) == -1) {
         log_error("%s cannot start: %s", name, err.text);
-        return err.kind == ERR_SETUP ? ROLE_EXIT_SETUP : 1;
+        _exit(err.kind == ERR_SETUP ? ROLE_EXIT_SETUP : 1);
     }
     loop_run(role.loop);
     log_debug("ends");

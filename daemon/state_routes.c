@@ -88,9 +88,10 @@ static int look_up(struct state *s, const char *typed, struct found *f,
     return 0;
 }
 
-static enum route_answer decide(const struct found *f,
+static enum route_answer decide(const struct state *s, const struct found *f,
                                 enum route_service service)
 {
+    enum route_answer answer;
     struct route_question q = {
         .service = service,
         .has_domain = f->has_domain,
@@ -99,7 +100,13 @@ static enum route_answer decide(const struct found *f,
         .route = f->account.route,
         .is_provisioned = f->account.provisioned_epoch == f->account.epoch};
 
-    return route_decide(&q);
+    answer = route_decide(&q);
+    /* the row says local already, local is being told: the flip's release
+       answers */
+    if (answer == ROUTE_UNAVAILABLE && f->has_account &&
+        state_flip_of(s, f->account.id))
+        answer = ROUTE_WAIT;
+    return answer;
 }
 
 static struct state_parked *park(struct state *s, struct state_peer *peer,
@@ -133,7 +140,7 @@ void state_routes_ask(struct state *s, struct state_peer *peer,
         state_send(s, peer, answer_new(id, ROUTE_REFUSE));
         return;
     }
-    answer = decide(&f, service);
+    answer = decide(s, &f, service);
     if (answer == ROUTE_WAIT)
         park(s, peer, message, &f, f.domain.hold_seconds * 1000LL)->service =
             service;
@@ -280,7 +287,7 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
             }
         }
     }
-    enum route_answer answer = decide(&f, SERVICE_LOGIN);
+    enum route_answer answer = decide(s, &f, SERVICE_LOGIN);
     /* his session is on legacy already, and the hold cannot wait for itself */
     if (answer == ROUTE_WAIT)
         answer = ROUTE_UNAVAILABLE;
@@ -312,7 +319,7 @@ static void answer_parked(struct state *s, struct state_parked **at,
     struct err err;
 
     if (look_up(s, p->typed, &f, &err) == 0) {
-        answer = decide(&f, p->service);
+        answer = decide(s, &f, p->service);
         if (answer == ROUTE_WAIT && !is_late)
             return; /* held again meanwhile */
         if (answer == ROUTE_WAIT || (is_late && p->is_learn))
