@@ -9,7 +9,6 @@
 #include "base/mem.h"
 #include "migrator/copy_parts.h"
 #include "migrator/folder_name.h"
-#include "migrator/modseq.h"
 
 /* What is to be done with one folder of legacy. */
 struct task {
@@ -399,8 +398,6 @@ static int finish(struct copy *c, const struct tasks *tasks, bool was_unsynced,
     count_bytes(c);
     if (ledger_totals(c->ledger, 0, &c->report->messages, &c->report->bytes,
                       &c->report->set_aside, err) == -1)
-        return -1;
-    if (c->job->kind == JOB_DELTA && modseq_lift(c, err) == -1)
         return -1;
     if (c->is_written || was_unsynced || c->must_check) {
         if (sync_leftovers(c, was_unsynced, err) == -1)

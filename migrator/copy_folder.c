@@ -12,6 +12,8 @@
 #include "migrator/uidl.h"
 
 #define CHANGES_AT_ONCE 20000 /* known messages a command */
+#define MODSEQ_MARGIN   1000000
+#define MODSEQ_LEAST    500000
 
 static int on_row(void *ctx, const struct ledger_message *m, struct err *err)
 {
@@ -378,6 +380,17 @@ static uint32_t next_uid(const struct copy_pass *p)
     return next;
 }
 
+/* Far above legacy's, which goes on rising until the flip. */
+static int lift_modseq(struct copy_pass *p, struct err *err)
+{
+    struct ledger_folder *f = p->folder;
+
+    if (f->modseq == 0 || f->lifted_modseq >= f->modseq + MODSEQ_LEAST)
+        return 0;
+    f->lifted_modseq = f->modseq + MODSEQ_MARGIN;
+    return store_lift_modseq(p->store, f->lifted_modseq, err);
+}
+
 static int write_lists(struct copy_pass *p, struct err *err)
 {
     struct copy *c = p->copy;
@@ -387,7 +400,10 @@ static int write_lists(struct copy_pass *p, struct err *err)
         ledger_messages(c->ledger, p->folder->id, on_listed, p, err) == -1 ||
         store_list_end(p->store, err) == -1)
         return -1;
-    return store_write_keywords(p->store, p->keywords, p->keyword_count, err);
+    if (store_write_keywords(p->store, p->keywords, p->keyword_count, err) ==
+        -1)
+        return -1;
+    return lift_modseq(p, err);
 }
 
 static void tell_difference(struct copy_pass *p, int64_t count,
@@ -424,11 +440,8 @@ static int finish_pass(struct copy_pass *p, struct err *err)
 {
     struct copy *c = p->copy;
 
-    if (p->has_lower && store_has_index(p->store)) {
-        if (store_forget_index(p->store, err) == -1)
-            return -1;
+    if (p->has_lower) /* Dovecot gives a new UID to what comes below UIDNEXT */
         p->folder->lifted_modseq = 0;
-    }
     p->folder->uidnext = p->status.uidnext;
     p->folder->modseq = p->status.modseq;
     p->folder->messages = p->status.messages;

@@ -240,12 +240,6 @@ int store_remove_folder(struct store *store, const char *directory,
     return 0;
 }
 
-bool store_has_index(const struct store_folder *f)
-{
-    return faccessat(f->directory, "dovecot.index.log", F_OK, 0) == 0 ||
-           faccessat(f->directory, "dovecot.index", F_OK, 0) == 0;
-}
-
 int store_forget_index(struct store_folder *f, struct err *err)
 {
     DIR *list = open_list(f->directory, ".");
@@ -259,4 +253,37 @@ int store_forget_index(struct store_folder *f, struct err *err)
     closedir(list);
     f->store->is_dirty = true;
     return 0;
+}
+
+/* The header of dovecot.index.log, in the byte order of this machine. */
+struct log_header {
+    uint8_t major_version, minor_version;
+    uint16_t header_size;
+    uint32_t index_id;
+    uint32_t file_number, previous_file_number, previous_file_offset;
+    uint32_t created_at;
+    uint64_t initial_modseq;
+    uint8_t compatibility; /* 1: little endian */
+    uint8_t unused[7];
+};
+_Static_assert(sizeof(struct log_header) == 40, "as Dovecot 2.2 to 2.4");
+
+int store_lift_modseq(struct store_folder *f, uint64_t modseq, struct err *err)
+{
+    /* the id and time only have to be something; a replay gives them again */
+    struct log_header header = {
+        .major_version = 1,
+        .minor_version = 3,
+        .header_size = sizeof(header),
+        .index_id = f->uidvalidity,
+        .file_number = 1,
+        .created_at = f->uidvalidity,
+        .initial_modseq = modseq,
+        .compatibility = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+    };
+
+    if (store_forget_index(f, err) == -1)
+        return -1;
+    return store_replace(f->store, f->directory, "dovecot.index.log",
+                         (const char *)&header, sizeof(header), err);
 }

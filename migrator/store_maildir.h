@@ -97,7 +97,14 @@ int store_repair(struct store_folder *folder, const struct store_repair *repair,
 
 /* Remove the index files that Dovecot itself made in this folder. */
 int store_forget_index(struct store_folder *folder, struct err *err);
-bool store_has_index(const struct store_folder *folder);
+/* Make Dovecot's HIGHESTMODSEQ begin at `modseq`: it is given a transaction log
+   with nothing but its header, which says so. All that Dovecot then indexes has
+   a higher one, and since the log tells nothing of what was before, a QRESYNC
+   client that comes with a lower one gets everything it must know: all flags,
+   and VANISHED (EARLIER) for what legacy expunged while it was away. Replaces
+   index files that are there. */
+int store_lift_modseq(struct store_folder *folder, uint64_t modseq,
+                      struct err *err);
 
 /* ---- dovecot-uidlist and dovecot-keywords ---- */
 

@@ -1,8 +1,0 @@
-#include "migrator/modseq.h"
-
-int modseq_lift(struct copy *copy, struct err *err)
-{
-    (void)copy;
-    (void)err;
-    return 0;
-}
