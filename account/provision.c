@@ -129,42 +129,39 @@ static void home_of(const char *template, char *path)
         *slash = '\0';
 }
 
-/* Legacy's personal prefix as Dovecot's setting, in which '%' begins a
-   variable. NULL: leave it out. */
-static const char *prefix_of(const struct account *account, char *out,
-                             size_t size)
-{
-    size_t used = 0;
-
-    if (!account->has_prefix || account->legacy_prefix[0] == '\0')
-        return NULL;
-    for (const char *c = account->legacy_prefix; *c != '\0'; c++) {
-        if (used + 3 > size)
-            return NULL;
-        out[used++] = *c;
-        if (*c == '%')
-            out[used++] = *c;
-    }
-    out[used] = '\0';
-    return out;
-}
-
-/* Dovecot takes one character; what has a meaning in names cannot be one. */
+/* Dovecot takes one character, and refuses to serve a user with more. */
 static const char *separator_of(const struct account *account)
 {
     const char *separator = account->legacy_separator;
+    bool is_usable = account->has_prefix && strlen(separator) == 1 &&
+                     strchr("/.\\^|~!", separator[0]) != NULL;
 
-    if (!account->has_prefix || strlen(separator) != 1 ||
-        strchr("/.\\^|~!", separator[0]) == NULL)
+    return is_usable ? separator : NULL;
+}
+
+/* Legacy's personal prefix where Dovecot can have it too: a prefix that does
+   not end with the separator is an error for it at every login. It wants UTF-8,
+   and ours is as on the wire (RFC 3501 5.1.3), which is the same without '&'.
+   NULL: leave it out. */
+static const char *prefix_of(const struct account *account)
+{
+    const char *prefix = account->legacy_prefix;
+    const char *separator = separator_of(account);
+    size_t length = strlen(prefix);
+
+    if (separator == NULL || length == 0 || prefix[length - 1] != separator[0])
         return NULL;
-    return separator;
+    for (const char *c = prefix; *c != '\0'; c++) {
+        if (*c < ' ' || *c > '~' || *c == '&')
+            return NULL;
+    }
+    return prefix;
 }
 
 int provision_apply(struct provision *p, const struct account *account,
                     const char *hash, struct err *err)
 {
     char maildir[PATH_MAX], home[PATH_MAX], mail[PATH_MAX + 16];
-    char prefix[2 * sizeof(account->legacy_prefix)];
     struct auth_user user = {.username = account->address,
                              .password = hash,
                              .home = home,
@@ -182,7 +179,7 @@ int provision_apply(struct provision *p, const struct account *account,
     snprintf(home, sizeof(home), "%s", maildir);
     home_of(p->conf->store.path, home);
     snprintf(mail, sizeof(mail), "maildir:%s", maildir);
-    user.prefix = prefix_of(account, prefix, sizeof(prefix));
+    user.prefix = prefix_of(account);
     user.separator = separator_of(account);
     return auth_put(p->auth, &user, err);
 }

@@ -86,6 +86,9 @@ static void on_hello(struct state_peer *peer, const json_t *message)
     set_role(peer, wire_text(message, "role"));
     log_debug("peer %s[%d] connected", peer->role, (int)pid);
     state_flip_peer_came(s, peer);
+    /* every hold in force has been said: what else it remembers is over */
+    if (state_peer_serves(peer))
+        state_send(s, peer, json_pack("{s:s}", "m", "welcome"));
 }
 
 static void on_message(void *ctx, json_t *message, int fd)

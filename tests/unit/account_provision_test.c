@@ -141,7 +141,12 @@ test_prefix_and_separator_are_legacys_where_local_can_hold_them(void **state)
                     "prefix = 'INBOX.' AND separator = '.'");
     check_namespace(true, "", "/", "prefix IS NULL AND separator = '/'");
     check_namespace(true, "", ".", "prefix IS NULL AND separator = '.'");
-    check_namespace(true, "a%b/", "/", "prefix = 'a%%b/'");
+    check_namespace(true, "a%b/", "/", "prefix = 'a%b/'");
+    check_namespace(true, "mail", "/", "prefix IS NULL AND separator = '/'");
+    check_namespace(true, "mail/", ".", "prefix IS NULL AND separator = '.'");
+    check_namespace(true, "Entw&APw-rfe/", "/", "prefix IS NULL");
+    check_namespace(true, "a\tb/", "/", "prefix IS NULL");
+    check_namespace(true, "mail/", "", "prefix IS NULL");
     check_namespace(true, "", "", "prefix IS NULL AND separator IS NULL");
     check_namespace(true, "", "x", "separator IS NULL");
     check_namespace(true, "", "%", "separator IS NULL");
