@@ -1,5 +1,7 @@
 #include "base/child.h"
 
+#include "base/buf.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -16,8 +18,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/buf.h"
 
 #define GROUPS_MAX 64
 #define FDS_MAX    64
@@ -261,6 +261,8 @@ static bool watch_run(struct run *run)
 
         if (left_ms <= 0)
             return false;
+        if (run->pid_fd == -1 && run->out_fd == -1 && run->err_fd == -1)
+            return true; /* a kernel without pidfd_open() */
         n = poll(waiting, 3, (int)left_ms);
         if (n == -1 && errno != EINTR)
             return false;
