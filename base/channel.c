@@ -1,14 +1,14 @@
 #include "base/channel.h"
 
+#include "base/buf.h"
+#include "base/mem.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include "base/buf.h"
-#include "base/mem.h"
 
 #define HEAD_SIZE      4
 #define FD_FLAG        0x80000000u /* in the length: a descriptor belongs to it */

@@ -4,6 +4,8 @@
  */
 #include "base/channel.h"
 
+#include "base/mem.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
@@ -15,8 +17,6 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/mem.h"
 
 #define FD_FLAG 0x80000000u
 

@@ -1,5 +1,8 @@
 #include "base/conf.h"
 
+#include "base/conf_check.h"
+#include "base/mem.h"
+
 #include <cyaml/cyaml.h>
 #include <grp.h>
 #include <stdarg.h>
@@ -8,9 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "base/conf_check.h"
-#include "base/mem.h"
 
 #define FILE_MAX   (1u << 20)
 #define LISTEN_MAX 256

@@ -1,13 +1,13 @@
 #include "base/conf_check.h"
 
+#include "base/dns.h"
+#include "base/log.h"
+
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "base/dns.h"
-#include "base/log.h"
 
 static const char *start_of_line(const char *text, unsigned line)
 {

@@ -1,6 +1,8 @@
 #include "base/conn.h"
 
 #include "base/conn_inside.h"
+#include "base/log.h"
+#include "base/mem.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -10,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "base/log.h"
-#include "base/mem.h"
 
 #define SERVER_SHAKE_MS 30000
 #define FINISH_MS       5000

@@ -3,13 +3,13 @@
  */
 #include "base/conn_inside.h"
 
+#include "base/mem.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "base/mem.h"
 
 #define WAIT_DEFAULT_MS 30000
 

@@ -1,13 +1,13 @@
 #include "base/dns.h"
 
+#include "base/log.h"
+#include "base/mem.h"
+
 #include <ares.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/log.h"
-#include "base/mem.h"
 
 #define ADDRESSES_MAX 16
 #define TRY_MS        2000

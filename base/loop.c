@@ -1,13 +1,13 @@
 #include "base/loop.h"
 
+#include "base/mem.h"
+
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <time.h>
-
-#include "base/mem.h"
 
 struct deferred {
     loop_fn *fn;

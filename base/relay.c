@@ -1,9 +1,9 @@
 #include "base/relay.h"
 
+#include "base/mem.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/mem.h"
 
 #define HALF_OPEN_MS 30000 /* with one side closed and nothing moving */
 

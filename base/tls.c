@@ -3,6 +3,7 @@
  */
 #include "base/tls.h"
 
+#include "base/mem.h"
 #include "base/tls_session.h"
 
 #include <arpa/inet.h>
@@ -16,8 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/mem.h"
 
 struct tls_server {
     SSL_CTX *context;

@@ -4,6 +4,7 @@
  */
 #include "base/tls.h"
 
+#include "base/mem.h"
 #include "base/tls_session.h"
 
 #include <errno.h>
@@ -16,8 +17,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include "base/mem.h"
 
 struct tls_stream {
     int fd; /* owned */
