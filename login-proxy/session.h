@@ -16,8 +16,8 @@
 #include "login-proxy/proof.h"
 #include "login-proxy/role.h"
 
-#define SESSION_INPUT_MAX (64u << 10) /* bytes a client may send before login  \
-                                       */
+/* Bytes that a client may send before it is logged in. */
+#define SESSION_INPUT_MAX (64u << 10)
 
 enum session_state {
     SESSION_TLS,     /* shaking hands with the client */

@@ -9,8 +9,8 @@
 
 #include "proto/parse.h"
 
-#define POP3_LINE_MAX 8192 /* of a client's line: AUTH PLAIN with its answer   \
-                            */
+/* Bytes of a client's line: AUTH PLAIN with its response is the longest. */
+#define POP3_LINE_MAX 8192
 
 enum pop3_verb {
     POP3_UNKNOWN,
