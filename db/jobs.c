@@ -98,53 +98,178 @@ int job_queue(struct db *db, struct job *j, struct err *err)
     return db_run(s, err);
 }
 
-/* The highest priority below `below` that a waiting job has. 1 found, 0 none.
-   Asked for one after the other, so that the jobs not due yet, which are most,
-   are never looked at. */
-static int next_priority(struct db *db, int64_t below, int64_t *out,
-                         struct err *err)
+/* What may be leased now: waiting, due, its account not busy. Each of these
+   finds its row at the end of an index range, since jobs may wait by the
+   hundred thousand: those not due yet, and those of a host that is full, are
+   never looked at. */
+#define IS_URGENT  "lease_owner = '' AND kind IN ('hash', 'final')"
+#define IS_WAITING "lease_owner = '' AND kind NOT IN ('hash', 'final')"
+#define IS_FREE                                                                \
+    "NOT EXISTS (SELECT 1 FROM jobs busy WHERE busy.lease_owner <> '' "        \
+    "AND busy.kind <> 'hash' AND busy.account_id = j.account_id)"
+
+struct choice {
+    struct db *db;
+    int64_t now;
+    unsigned per_host;
+    struct job *best; /* of what was looked at so far */
+    bool has_best;
+};
+
+static bool is_better(const struct job *a, const struct job *b)
+{
+    if (a->priority != b->priority)
+        return a->priority > b->priority;
+    return a->due_at != b->due_at ? a->due_at < b->due_at : a->id < b->id;
+}
+
+/* Take the row of a statement as the best, if it is. 1: there was one. */
+static int consider(struct choice *c, struct db_statement *s, struct err *err)
+{
+    struct job j;
+    int result = read_one(s, &j, err);
+
+    if (result == 1 && (!c->has_best || is_better(&j, c->best))) {
+        *c->best = j;
+        c->has_best = true;
+    }
+    return result;
+}
+
+/* The first host after one that has waiting jobs. 1 found, 0 none. */
+static int next_host(struct db *db, const char *after, char *out, size_t size,
+                     struct err *err)
 {
     struct db_statement *s =
         db_prepare(db,
-                   "SELECT priority FROM jobs INDEXED BY jobs_waiting "
-                   "WHERE lease_owner = '' AND priority < ?1 "
-                   "ORDER BY priority DESC LIMIT 1",
+                   "SELECT host FROM jobs INDEXED BY jobs_waiting "
+                   "WHERE " IS_WAITING " AND host > ?1 "
+                   "ORDER BY host LIMIT 1",
                    err);
     int result;
 
     if (s == NULL)
         return -1;
-    db_bind_int(s, 1, below);
+    db_bind_text(s, 1, after);
     result = db_step(s, err);
-    if (result == 1)
-        *out = db_int(s, 0);
+    if (result == 1 && row_text(s, 0, out, size, err) == -1)
+        result = -1;
     db_finish(s);
     return result;
 }
 
-static int find_best(struct db *db, int64_t priority, int64_t now,
-                     unsigned per_host, struct job *out, struct err *err)
+static int is_full(const struct choice *c, const char *host, struct err *err)
 {
-    struct db_statement *s = db_prepare(
-        db,
-        "SELECT " COLUMNS " FROM jobs WHERE id = ("
-        " SELECT id FROM jobs j INDEXED BY jobs_waiting"
-        " WHERE lease_owner = '' AND priority = ?1 AND due_at <= ?2 AND ("
-        "  kind = 'hash' OR ("
-        "   account_id NOT IN (SELECT account_id FROM jobs"
-        "    WHERE lease_owner <> '' AND kind <> 'hash')"
-        "   AND (kind = 'final' OR host NOT IN (SELECT host FROM jobs"
-        "    WHERE lease_owner <> '' AND kind <> 'hash'"
-        "    GROUP BY host HAVING count(*) >= ?3))))"
-        " ORDER BY due_at, id LIMIT 1)",
-        err);
+    struct db_statement *s =
+        db_prepare(c->db,
+                   "SELECT count(*) >= ?2 FROM jobs "
+                   "WHERE lease_owner <> '' AND kind <> 'hash' AND host = ?1",
+                   err);
+    int result;
 
     if (s == NULL)
         return -1;
+    db_bind_text(s, 1, host);
+    db_bind_int(s, 2, c->per_host);
+    result = db_step(s, err);
+    if (result == 1)
+        result = db_int(s, 0) != 0;
+    db_finish(s);
+    return result;
+}
+
+/* The highest priority below `*priority` that a waiting job has; host NULL:
+   among the urgent ones. 1 found, 0 none. */
+static int next_priority(struct db *db, const char *host, int64_t *priority,
+                         struct err *err)
+{
+    struct db_statement *s;
+    int result;
+
+    if (host == NULL) {
+        s = db_prepare(db,
+                       "SELECT priority FROM jobs INDEXED BY jobs_urgent "
+                       "WHERE " IS_URGENT " AND priority < ?1 "
+                       "ORDER BY priority DESC LIMIT 1",
+                       err);
+    } else {
+        s = db_prepare(db,
+                       "SELECT priority FROM jobs INDEXED BY jobs_waiting "
+                       "WHERE " IS_WAITING " AND priority < ?1 AND host = ?2 "
+                       "ORDER BY priority DESC LIMIT 1",
+                       err);
+    }
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, *priority);
+    if (host != NULL)
+        db_bind_text(s, 2, host);
+    result = db_step(s, err);
+    if (result == 1)
+        *priority = db_int(s, 0);
+    db_finish(s);
+    return result;
+}
+
+static int consider_priority(struct choice *c, const char *host,
+                             int64_t priority, struct err *err)
+{
+    struct db_statement *s;
+
+    if (host == NULL) {
+        s = db_prepare(c->db,
+                       "SELECT " COLUMNS " FROM jobs j INDEXED BY jobs_urgent "
+                       "WHERE " IS_URGENT " AND priority = ?1 AND due_at <= ?2 "
+                       "AND (kind = 'hash' OR " IS_FREE ") "
+                       "ORDER BY due_at, id LIMIT 1",
+                       err);
+    } else {
+        s = db_prepare(c->db,
+                       "SELECT " COLUMNS " FROM jobs j INDEXED BY jobs_waiting "
+                       "WHERE " IS_WAITING " AND priority = ?1 "
+                       "AND due_at <= ?2 AND host = ?3 AND " IS_FREE " "
+                       "ORDER BY due_at, id LIMIT 1",
+                       err);
+    }
+    if (s == NULL)
+        return -1;
     db_bind_int(s, 1, priority);
-    db_bind_int(s, 2, now);
-    db_bind_int(s, 3, per_host);
-    return read_one(s, out, err);
+    db_bind_int(s, 2, c->now);
+    if (host != NULL)
+        db_bind_text(s, 3, host);
+    return consider(c, s, err);
+}
+
+/* The best of one host, or of the urgent ones. */
+static int consider_host(struct choice *c, const char *host, struct err *err)
+{
+    int64_t priority = INT64_MAX;
+    int result;
+
+    while ((result = next_priority(c->db, host, &priority, err)) == 1) {
+        result = consider_priority(c, host, priority, err);
+        if (result != 0)
+            break;
+    }
+    return result == -1 ? -1 : 0;
+}
+
+static int consider_hosts(struct choice *c, struct err *err)
+{
+    char host[sizeof(c->best->host)];
+    const char *after = "";
+    int result;
+
+    if (consider_host(c, "", err) == -1) /* jobs without a host have no limit */
+        return -1;
+    while ((result = next_host(c->db, after, host, sizeof(host), err)) == 1) {
+        int full = is_full(c, host, err);
+
+        if (full == -1 || (full == 0 && consider_host(c, host, err) == -1))
+            return -1;
+        after = host;
+    }
+    return result;
 }
 
 static int take_lease(struct db *db, struct job *j, const char *owner,
@@ -171,17 +296,11 @@ static int take_lease(struct db *db, struct job *j, const char *owner,
 int job_lease(struct db *db, const char *owner, int64_t now, int64_t until,
               unsigned per_host, struct job *out, struct err *err)
 {
-    int64_t priority = INT64_MAX;
-    int found = 0, result;
+    struct choice c = {.db = db, .now = now, .per_host = per_host, .best = out};
 
-    while ((result = next_priority(db, priority, &priority, err)) == 1) {
-        found = find_best(db, priority, now, per_host, out, err);
-        if (found != 0)
-            break;
-    }
-    if (result == -1)
+    if (consider_host(&c, NULL, err) == -1 || consider_hosts(&c, err) == -1)
         return -1;
-    return found == 1 ? take_lease(db, out, owner, until, err) : found;
+    return c.has_best ? take_lease(db, out, owner, until, err) : 0;
 }
 
 int job_heartbeat(struct db *db, int64_t id, int64_t until, struct err *err)

@@ -87,9 +87,12 @@ CREATE TABLE jobs (
     UNIQUE (account_id, kind)
 ) STRICT;
 
--- Waiting jobs in the order of leasing, with all that the choice looks at.
-CREATE INDEX jobs_waiting ON jobs (priority, due_at, id, host, account_id, kind)
-    WHERE lease_owner = '';
+-- Waiting jobs of a host in the order of leasing, and those that no host
+-- hinders. A choice looks at the first of each, however many wait.
+CREATE INDEX jobs_waiting ON jobs (host, priority, due_at, id)
+    WHERE lease_owner = '' AND kind NOT IN ('hash', 'final');
+CREATE INDEX jobs_urgent ON jobs (priority, due_at, id)
+    WHERE lease_owner = '' AND kind IN ('hash', 'final');
 CREATE INDEX jobs_due ON jobs (due_at) WHERE lease_owner = '';
 CREATE INDEX jobs_leased ON jobs (account_id, kind, host, lease_owner)
     WHERE lease_owner <> '';

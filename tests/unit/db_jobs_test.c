@@ -115,6 +115,29 @@ static void test_a_host_has_a_limit_that_a_final_passes(void **state)
     assert_int_equal(lease(10, 2), b);
 }
 
+static void test_jobs_without_a_host_have_no_limit(void **state)
+{
+    int64_t a = queue_at(ann, JOB_VERIFY, 2, "");
+    int64_t b = queue_at(bob, JOB_VERIFY, 1, "");
+
+    (void)state;
+    assert_int_equal(lease(10, 1), b);
+    assert_int_equal(lease(10, 1), a);
+    assert_int_equal(lease(10, 1), 0);
+}
+
+static void test_the_best_of_all_hosts_goes_first(void **state)
+{
+    int64_t late = queue_at(ann, JOB_DELTA, 9, "imap://a");
+    int64_t first = queue_at(bob, JOB_DELTA, 3, "imap://c");
+    int64_t then = queue_at(cid, JOB_DELTA, 5, "imap://b");
+
+    (void)state;
+    assert_int_equal(lease(10, 8), first);
+    assert_int_equal(lease(10, 8), then);
+    assert_int_equal(lease(10, 8), late);
+}
+
 static void test_an_account_has_one_job_at_a_time(void **state)
 {
     int64_t first = queue(ann, JOB_INITIAL, 1);
@@ -308,6 +331,8 @@ int main(void)
         TEST(test_nothing_due_leases_nothing),
         TEST(test_priority_goes_before_waiting_time),
         TEST(test_a_host_has_a_limit_that_a_final_passes),
+        TEST(test_jobs_without_a_host_have_no_limit),
+        TEST(test_the_best_of_all_hosts_goes_first),
         TEST(test_an_account_has_one_job_at_a_time),
         TEST(test_a_hash_waits_for_nobody_and_hinders_nobody),
         TEST(test_the_same_job_is_queued_once_and_pulled_forward),
