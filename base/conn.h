@@ -100,8 +100,8 @@ void conn_set_deadline_ms(struct conn *c, int64_t wait_ms);
 /* Send what is queued, then shut our sending side (close_notify and FIN). */
 void conn_half_close(struct conn *c);
 
-/* Send what is queued (for at most 5 s), then close; no further callback. *c is
-   NULL at once. */
+/* Send what is queued, shut our side, wait for the peer to close (all in 5 s at
+   most), close; no further callback. *c is NULL at once. */
 void conn_finish(struct conn **c);
 /* Close at once; no further callback. Freed after this turn of the loop. */
 void conn_free(struct conn **c);

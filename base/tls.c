@@ -168,15 +168,12 @@ struct tls_client *tls_client_new(const char *ca_file, const char *minimum,
 {
     SSL_CTX *context = context_new(TLS_client_method(), minimum, err);
     struct tls_client *tls;
-    int loaded;
 
     if (context == NULL)
         return NULL;
-    if (ca_file == NULL || *ca_file == '\0')
-        loaded = SSL_CTX_set_default_verify_paths(context);
-    else
-        loaded = SSL_CTX_load_verify_file(context, ca_file);
-    if (loaded != 1) {
+    if (SSL_CTX_set_default_verify_paths(context) != 1 ||
+        (ca_file != NULL && *ca_file != '\0' &&
+         SSL_CTX_load_verify_file(context, ca_file) != 1)) {
         err_set(err, ERR_SETUP, "CA file %s: %s",
                 ca_file == NULL ? "of the system" : ca_file, openssl_reason());
         SSL_CTX_free(context);

@@ -24,8 +24,8 @@ struct tls_server *tls_server_new(const char *certificate_pem,
                                   struct err *err);
 void tls_server_free(struct tls_server **tls);
 
-/* ca_file NULL: the system's. Certificate chain and host name (or IP address)
-   are always verified. */
+/* Trusts the system's authorities, and those of ca_file (may be NULL) besides.
+   Certificate chain and host name (or IP address) are always verified. */
 struct tls_client *tls_client_new(const char *ca_file, const char *minimum,
                                   struct err *err);
 void tls_client_free(struct tls_client **tls);

@@ -251,6 +251,44 @@ static void test_last_words_are_heard_although_writing_fails(void **state)
     world_close(&w);
 }
 
+static void test_last_words_wait_for_a_paused_conn(void **state)
+{
+    struct world w;
+    int raw;
+
+    (void)state;
+    raw_open(&w, &raw, 1000);
+    conn_pause(w.server.conn);
+    raw_send(raw, "* BYE\r\n");
+    close(raw);
+    conn_write(w.server.conn, "one\r\n", 5);
+    spin(w.loop, 20);
+    conn_write(w.server.conn, "two\r\n", 5);
+    spin(w.loop, 20);
+    assert_int_equal(w.server.end, 0);
+    conn_resume(w.server.conn);
+    WAIT_FOR(w.loop, w.server.end == 1);
+    assert_string_equal(buf_text(&w.server.text), "* BYE\r\n");
+    world_close(&w);
+}
+
+static void test_finish_over_tls_sends_everything(void **state)
+{
+    static char big[1u << 20];
+    struct world w;
+
+    (void)state;
+    world_open(&w, "cert.pem", "cert.key", "ca.pem");
+    world_connect(&w, "localhost", TLS_IMPLICIT, 100000);
+    world_ready(&w);
+    conn_write(w.client.conn, big, sizeof big);
+    conn_finish(&w.client.conn);
+    WAIT_FOR(w.loop, w.server.eof == 1);
+    assert_int_equal(w.server.text.used, sizeof big);
+    assert_int_equal(w.server.end, 0);
+    world_close(&w);
+}
+
 static void test_silence_and_deadline_end_it(void **state)
 {
     struct world w;
@@ -509,6 +547,8 @@ int main(void)
         cmocka_unit_test(test_half_close_still_hears_the_peer),
         cmocka_unit_test(test_finish_sends_what_is_queued_first),
         cmocka_unit_test(test_last_words_are_heard_although_writing_fails),
+        cmocka_unit_test(test_last_words_wait_for_a_paused_conn),
+        cmocka_unit_test(test_finish_over_tls_sends_everything),
         cmocka_unit_test(test_silence_and_deadline_end_it),
         cmocka_unit_test(test_it_may_be_freed_inside_its_callback),
         cmocka_unit_test(test_an_idle_conn_holds_no_buffers),
