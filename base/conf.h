@@ -72,20 +72,20 @@ struct conf {
         struct conf_strings command; /* run with the account's data */
     } provision;
     struct {
-        unsigned workers;       /* default 4 */
-        unsigned per_host;      /* default 8 */
-        unsigned delta_seconds; /* between deltas before the flip: 300 */
+        unsigned workers;             /* default 4 */
+        unsigned per_host;            /* default 8 */
+        unsigned delta_seconds;       /* between deltas before the flip: 300 */
         unsigned trail_inbox_seconds; /* 300 */
         unsigned trail_seconds;       /* 900 */
         unsigned retry_seconds;       /* first back-off after RETRY: 30 */
     } jobs;
     struct {
-        unsigned processes; /* login processes; 0: one a core */
-        unsigned hold_quiet_ms;  /* default 300 */
-        unsigned hold_force_ms;  /* default 5000 */
+        unsigned processes;     /* login processes; 0: one a core */
+        unsigned hold_quiet_ms; /* default 300 */
+        unsigned hold_force_ms; /* default 5000 */
     } login;
     struct {
-        char *scheme; /* "SHA512-CRYPT" (default) or "YESCRYPT", "BCRYPT" */
+        char *scheme;  /* "SHA512-CRYPT" (default) or "YESCRYPT", "BCRYPT" */
         unsigned cost; /* rounds or log2 cost; 0: libcrypt's default */
     } hash;
     struct {
