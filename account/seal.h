@@ -13,10 +13,10 @@
 #include "base/err.h"
 #include "base/secret.h"
 
-#define SEAL_KEY_SIZE 32
+#define SEAL_KEY_SIZE     32
 #define SEAL_WRAPPED_SIZE (1 + 32 + 12 + 32 + 16)
-#define SEAL_SECRET_MAX 1024
-#define SEAL_BLOB_MAX (SEAL_SECRET_MAX + 1 + 12 + 16)
+#define SEAL_SECRET_MAX   1024
+#define SEAL_BLOB_MAX     (SEAL_SECRET_MAX + 1 + 12 + 16)
 
 struct seal {
     uint8_t wrapped_key[SEAL_WRAPPED_SIZE];

@@ -24,16 +24,16 @@ struct account {
     int64_t provisioned_epoch; /* the epoch that local has been told */
     enum password_state password_state;
     bool has_seal, has_hash;
-    bool has_prefix;             /* the two below are known */
-    char legacy_prefix[256];     /* personal namespace; "" : none */
-    char legacy_separator[8];    /* "" : NIL */
-    int64_t folders, messages, bytes;       /* copied so far */
-    int64_t messages_total, bytes_total;    /* as legacy counts them */
-    int64_t set_aside;                      /* messages set aside in ledger */
-    unsigned hold_failures;                 /* in a row */
-    int64_t next_flip_at;   /* Unix ms; no automatic flip before */
-    bool wants_flip;        /* cutover asked by an operator */
-    bool is_clean;          /* the last delta ended clean and changed nothing */
+    bool has_prefix;                     /* the two below are known */
+    char legacy_prefix[256];             /* personal namespace; "" : none */
+    char legacy_separator[8];            /* "" : NIL */
+    int64_t folders, messages, bytes;    /* copied so far */
+    int64_t messages_total, bytes_total; /* as legacy counts them */
+    int64_t set_aside;                   /* messages set aside in ledger */
+    unsigned hold_failures;              /* in a row */
+    int64_t next_flip_at;                /* Unix ms; no automatic flip before */
+    bool wants_flip;                     /* cutover asked by an operator */
+    bool is_clean; /* the last delta ended clean and changed nothing */
     char last_error_kind[16];
     char last_error[256];
     int64_t last_error_at, created_at, copied_at, flipped_at, updated_at;

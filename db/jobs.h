@@ -26,10 +26,10 @@ struct job {
     int64_t id;
     int64_t account_id;
     enum job_kind kind;
-    char host[320];  /* the legacy server's URL, for limits per host */
-    int64_t epoch;   /* of the account when it was queued */
-    int64_t due_at;  /* Unix ms */
-    int priority;    /* higher first: final 40, hash 30, verify 20, rest 10 */
+    char host[320]; /* the legacy server's URL, for limits per host */
+    int64_t epoch;  /* of the account when it was queued */
+    int64_t due_at; /* Unix ms */
+    int priority;   /* higher first: final 40, hash 30, verify 20, rest 10 */
     unsigned attempts;
     char lease_owner[64]; /* "" : not leased */
     int64_t lease_until;  /* Unix ms */
@@ -49,8 +49,8 @@ int job_lease(struct db *db, const char *owner, int64_t now, int64_t until,
 int job_heartbeat(struct db *db, int64_t id, int64_t until, struct err *err);
 /* It is over: delete it, or queue it again if it was asked for meanwhile. */
 int job_end(struct db *db, int64_t id, struct err *err);
-/* Give it back for another try at due_at (or when it was asked for meanwhile, if
-   that is sooner), attempts + 1. */
+/* Give it back for another try at due_at (or when it was asked for meanwhile,
+   if that is sooner), attempts + 1. */
 int job_retry(struct db *db, int64_t id, int64_t due_at, struct err *err);
 /* Unix ms of the earliest unleased due time, INT64_MAX if none. */
 int job_next_due(struct db *db, int64_t *due_at_out, struct err *err);

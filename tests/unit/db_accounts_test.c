@@ -184,7 +184,7 @@ static void note(const char *text)
 {
     size_t used = strlen(seen);
 
-    snprintf(seen + used, sizeof(seen) - used, "%s", text);
+    snprintf(seen + used, sizeof(seen) - used, "%.63s", text);
 }
 
 static int note_address(void *ctx, const struct account *a)

@@ -137,7 +137,7 @@ static void test_modes_do_not_depend_on_the_umask(void **state)
     for (int i = 0; i < 3; i++) {
         mode_t old = umask(masks[i]);
         struct auth_user user = ann();
-        char directory[128], command[160];
+        char directory[128];
         struct stat is;
 
         assert_int_equal(auth_open(path, (gid_t)-1, &db, NULL), 0);
@@ -151,8 +151,7 @@ static void test_modes_do_not_depend_on_the_umask(void **state)
         assert_int_equal(is.st_mode & 07777, 02770);
         db_close(&db);
         check_mode("-wal", 0660, (gid_t)-1); /* kept for the reader */
-        snprintf(command, sizeof(command), "rm -rf %s", directory);
-        assert_int_equal(system(command), 0);
+        remove_tree(directory);
     }
 }
 

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "base/child.h"
 #include "db/accounts.h"
 #include "db/control.h"
 #include "db/domains.h"
@@ -22,12 +23,11 @@
 static char folder[64];
 static struct db *db;
 
-static void remove_folder(void)
+static void remove_tree(const char *path)
 {
-    char command[128];
+    const char *const argv[] = {"/bin/rm", "-rf", path, NULL};
 
-    snprintf(command, sizeof(command), "rm -rf %s", folder);
-    assert_int_equal(system(command), 0);
+    assert_int_equal(child_run_blocking(argv, 10000, NULL, NULL), 0);
 }
 
 static int make_folder(void **state)
@@ -54,7 +54,7 @@ static inline int close_control(void **state)
 {
     (void)state;
     db_close(&db);
-    remove_folder();
+    remove_tree(folder);
     return 0;
 }
 
