@@ -93,6 +93,12 @@ static void stage_on_term(void *ctx)
     timer_start(the_last_moment, 20);
 }
 
+static void stage_on_usr1(void *ctx)
+{
+    (void)ctx;
+    login_drain(the_login, stage_on_term, NULL);
+}
+
 static inline void stage_child(struct stage *st)
 {
     struct dns *dns;
@@ -107,6 +113,7 @@ static inline void stage_child(struct stage *st)
     login_listen(the_login, st->imap_listen, MAIL_IMAP, TLS_NONE, true);
     login_listen(the_login, st->pop3_listen, MAIL_POP3, TLS_NONE, true);
     loop_on_signal(the_loop, SIGTERM, stage_on_term, NULL);
+    loop_on_signal(the_loop, SIGUSR1, stage_on_usr1, NULL);
     loop_run(the_loop);
     timer_free(&the_last_moment);
     dns_free(&dns);
