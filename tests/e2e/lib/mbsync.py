@@ -6,6 +6,8 @@ from pathlib import Path
 from .relay import CountingRelay
 
 CONFIG = """\
+FSync no
+
 IMAPAccount mailhaul
 Host localhost
 Port {port}
