@@ -65,7 +65,12 @@ class State:
         self.send({"m": "answer", "id": number, "epoch": 1, **fields}, peer)
 
     def serve(self, peer):
-        stream = peer.makefile("rb")
+        try:
+            self.listen(peer, peer.makefile("rb"))
+        except OSError:
+            pass  # the role was killed
+
+    def listen(self, peer, stream):
         while True:
             head = stream.read(4)
             if len(head) < 4:
@@ -108,6 +113,7 @@ class Hop:
         self.lmtp = lmtp
         self.replies = replies
         self.messages = []   # (sender, [recipients], bytes) with a good verdict
+        self.times = []      # when it took each of them
         self.sessions = 0
         self.lines = []
         self.partial = []    # texts that never ended
@@ -171,6 +177,7 @@ class Hop:
             reply = self.replies.get(f"dot:{key}", self.replies.get("dot", "2"))
             if reply is not None and reply[0] not in "45":
                 self.messages.append((sender, group, body))
+                self.times.append(time.time())
             self.say(h, "dot", "250 2.0.0 taken", key)
 
     def talk(self, h):
@@ -265,17 +272,29 @@ class Role:
         self.start()
 
     def start(self):
+        """Others may have taken the port meanwhile: then another one."""
+        for _ in range(5):
+            self.launch()
+            if wait_for(self.answers, 10):
+                return
+            self.kill()
+            self.port = free_port()
+        raise AssertionError("the role does not start")
+
+    def launch(self):
         o = self.options
         args = [self.binary, str(self.port), str(self.folder / "state"),
                 self.local, str(self.folder / "journal"), "mx1.a.example",
                 str(o.get("size", 0)), "lmtp" if o.get("lmtp") else "smtp"]
         args += [str(p) for p in o.get("tls", ())]
         self.process = subprocess.Popen(
-            args, stderr=self.log, env={**os.environ, "SMTP_ROLE_DEBUG": "1",
-                                      "ASAN_OPTIONS": "quarantine_size_mb=1"})
-        assert wait_for(self.answers)
+            args, stderr=self.log,
+            env={**os.environ, "SMTP_ROLE_DEBUG": "1",
+                 "ASAN_OPTIONS": "quarantine_size_mb=1"})
 
     def answers(self):
+        if self.process.poll() is not None:
+            return False
         try:
             socket.create_connection(("127.0.0.1", self.port), 1).close()
             return True
