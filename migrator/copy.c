@@ -67,7 +67,15 @@ static int check_boot(struct copy *c, struct err *err)
    index files do not know what we write now. */
 static int undo_flip(struct copy *c, struct err *err)
 {
-    if (c->job->kind == JOB_FINAL || !store_has_witness(c->store))
+    int64_t epoch;
+
+    if (!store_read_witness(c->store, &epoch))
+        return 0;
+    if (c->job->epoch < epoch) /* the user lives there: hands off */
+        return err_set(err, ERR_SETUP,
+                       "handed over in epoch %lld, this job is of %lld",
+                       (long long)epoch, (long long)c->job->epoch);
+    if (c->job->kind == JOB_FINAL)
         return 0;
     log_info("%s flip-undone", c->job->address);
     for (size_t i = 0; i < c->folder_count; i++) {
@@ -92,6 +100,50 @@ static int undo_flip(struct copy *c, struct err *err)
     return store_remove_witness(c->store, err);
 }
 
+static int count_totals(struct copy *c, struct err *err)
+{
+    return ledger_totals(c->ledger, 0, &c->report->messages, &c->report->bytes,
+                         &c->report->set_aside, err);
+}
+
+/* As the last pass left them: counting takes longer than the rest of a pass
+   that finds nothing new. */
+static int read_totals(struct copy *c, struct err *err)
+{
+    long long messages, bytes, set_aside;
+    char *unsynced, *totals;
+    bool is_known;
+
+    if (ledger_get(c->ledger, "unsynced", &unsynced, err) == -1)
+        return -1;
+    c->was_unsynced = unsynced != NULL && strcmp(unsynced, "1") == 0;
+    free(unsynced);
+    if (ledger_get(c->ledger, "totals", &totals, err) == -1)
+        return -1;
+    is_known =
+        !c->was_unsynced && totals != NULL &&
+        sscanf(totals, "%lld %lld %lld", &messages, &bytes, &set_aside) == 3;
+    free(totals);
+    if (!is_known)
+        return count_totals(c, err);
+    c->report->messages = messages;
+    c->report->bytes = bytes;
+    c->report->set_aside = set_aside;
+    return 0;
+}
+
+static int write_totals(struct copy *c, struct err *err)
+{
+    char text[96];
+
+    if (count_totals(c, err) == -1)
+        return -1;
+    snprintf(text, sizeof(text), "%lld %lld %lld",
+             (long long)c->report->messages, (long long)c->report->bytes,
+             (long long)c->report->set_aside);
+    return ledger_put(c->ledger, "totals", text, err);
+}
+
 static int begin(struct copy *c, struct err *err)
 {
     const char *prefix;
@@ -102,8 +154,7 @@ static int begin(struct copy *c, struct err *err)
         store_open(c->job->maildir, is_final, &c->store, err) == -1 ||
         source_open(c->job, &c->source, err) == -1 ||
         ledger_folders(c->ledger, &c->folders, &c->folder_count, err) == -1 ||
-        ledger_totals(c->ledger, 0, &c->report->messages, &c->report->bytes,
-                      &c->report->set_aside, err) == -1)
+        read_totals(c, err) == -1)
         return -1;
     if (source_namespace(c->source, &prefix, &separator)) {
         c->report->has_prefix = true;
@@ -379,34 +430,28 @@ static int mark_flip(struct copy *c, const struct tasks *tasks, struct err *err)
 }
 
 /* Files of passes whose syncfs never came. */
-static int sync_leftovers(struct copy *c, bool was_unsynced, struct err *err)
+static int sync_leftovers(struct copy *c, struct err *err)
 {
-    if (c->job->kind == JOB_FINAL && !was_unsynced)
+    if (c->job->kind == JOB_FINAL && !c->was_unsynced)
         return 0; /* each file was brought to disk by itself */
-    if (store_sync(c->store, err) == -1)
-        return -1;
-    return 0;
+    return store_sync(c->store, err);
 }
 
-static int finish(struct copy *c, const struct tasks *tasks, bool was_unsynced,
-                  struct err *err)
+static int finish(struct copy *c, const struct tasks *tasks, struct err *err)
 {
     char boot[64];
 
     if (write_subscriptions(c, err) == -1)
         return -1;
-    count_bytes(c);
-    if (ledger_totals(c->ledger, 0, &c->report->messages, &c->report->bytes,
-                      &c->report->set_aside, err) == -1)
-        return -1;
-    if (c->is_written || was_unsynced || c->must_check) {
-        if (sync_leftovers(c, was_unsynced, err) == -1)
+    if (c->is_written || c->was_unsynced || c->must_check) {
+        if (write_totals(c, err) == -1 || sync_leftovers(c, err) == -1)
             return -1;
         read_boot_id(boot);
         if (ledger_put(c->ledger, "unsynced", "0", err) == -1 ||
             ledger_put(c->ledger, "boot", boot, err) == -1)
             return -1;
     }
+    count_bytes(c);
     if (c->job->kind != JOB_FINAL)
         return 0;
     if (c->report->differences > 0)
@@ -416,21 +461,14 @@ static int finish(struct copy *c, const struct tasks *tasks, bool was_unsynced,
 
 static int run(struct copy *c, struct tasks *tasks, struct err *err)
 {
-    char *unsynced;
-    bool was_unsynced;
-
     if (begin(c, err) == -1 || drop_folders(c, err) == -1)
         return -1;
-    if (ledger_get(c->ledger, "unsynced", &unsynced, err) == -1)
-        return -1;
-    was_unsynced = unsynced != NULL && strcmp(unsynced, "1") == 0;
-    free(unsynced);
     if (plan_all(c, tasks, err) == -1)
         return -1;
     for (size_t i = 0; i < tasks->count; i++)
         if (run_task(c, &tasks->items[i], err) == -1)
             return -1;
-    return finish(c, tasks, was_unsynced, err);
+    return finish(c, tasks, err);
 }
 
 int copy_run(const struct migration_job *job, struct progress *progress,

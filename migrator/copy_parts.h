@@ -24,8 +24,9 @@ struct copy {
     struct ledger_folder *folders; /* owned */
     size_t folder_count;
     struct source_folder_list listed;
-    bool must_check; /* rows of another boot, or set aside ones */
-    bool is_written; /* store or ledger were changed by this job */
+    bool must_check;   /* rows of another boot, or set aside ones */
+    bool was_unsynced; /* the last pass never came to its syncfs */
+    bool is_written;   /* store or ledger were changed by this job */
 };
 
 /* A row of the folder as it is kept in memory. */

@@ -29,14 +29,14 @@ struct migration_job {
     struct mail_url local_imap;  /* for the trail's APPENDs */
     char ca_file[1024];          /* "" : the system's */
     char tls_minimum[8];
-    char maildir[1024];      /* the store: absolute path of the Maildir */
-    char ledger_dir[1024];   /* absolute path, made by the worker */
-    char **doveadm;          /* argv prefix, NULL-terminated; NULL: none */
-    bool has_prefix;         /* legacy's, if it is known already */
+    char maildir[1024];    /* the store: absolute path of the Maildir */
+    char ledger_dir[1024]; /* absolute path, made by the worker */
+    char **doveadm;        /* argv prefix, NULL-terminated; NULL: none */
+    bool has_prefix;       /* legacy's, if it is known already */
     char prefix[256];
     char separator[8];
     bool inbox_only; /* trail: the other folders are not due yet */
-    bool is_full; /* verify: compare bodies too, not only UIDs and sizes */
+    bool is_full;    /* verify: compare bodies too, not only UIDs and sizes */
 };
 
 /* Keys as the members; URLs as text; kind as its word; doveadm as an array;

@@ -11,11 +11,11 @@
 #include "base/err.h"
 
 struct migration_report {
-    int64_t folders, messages, bytes;    /* in the store now */
-    int64_t messages_total, bytes_total; /* as legacy counts them */
+    int64_t folders, messages, bytes;             /* in the store now */
+    int64_t messages_total, bytes_total;          /* as legacy counts them */
     int64_t copied, removed, reflagged, appended; /* by this job */
-    int64_t set_aside;                   /* in the ledger now */
-    bool has_prefix;                     /* legacy's NAMESPACE, if learnt */
+    int64_t set_aside;                            /* in the ledger now */
+    bool has_prefix; /* legacy's NAMESPACE, if learnt */
     char prefix[256];
     char separator[8];
     /* trail: legacy has had nothing new since the last pass */

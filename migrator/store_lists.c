@@ -140,6 +140,26 @@ int store_write_keywords(struct store_folder *f, char *const *names,
 
 /* ---- the root ---- */
 
+/* Whether the file holds just that. */
+static bool is_same(int directory, const char *name, const struct buf *text)
+{
+    int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    char *old;
+    bool same = false;
+
+    if (fd == -1)
+        return false;
+    if (fstat(fd, &st) == 0 && (size_t)st.st_size == text->used) {
+        old = mem_alloc(text->used);
+        same = read(fd, old, text->used) == (ssize_t)text->used &&
+               memcmp(old, text->bytes, text->used) == 0;
+        free(old);
+    }
+    close(fd);
+    return same;
+}
+
 int store_write_subscriptions(struct store *store, char *const *lines,
                               size_t count, struct err *err)
 {
@@ -152,7 +172,7 @@ int store_write_subscriptions(struct store *store, char *const *lines,
         rc = buf_printf(&text, "%s\n", lines[i]);
     if (rc == -1)
         err_set(err, ERR_SETUP, "store: too many subscriptions");
-    else
+    else if (!is_same(store->root, "subscriptions", &text))
         rc = store_replace(store, store->root, "subscriptions", text.bytes,
                            text.used, err);
     buf_release(&text);
@@ -168,9 +188,19 @@ int store_write_witness(struct store *store, int64_t epoch, struct err *err)
                          (size_t)length, err);
 }
 
-bool store_has_witness(const struct store *store)
+bool store_read_witness(const struct store *store, int64_t *epoch_out)
 {
-    return faccessat(store->root, STORE_WITNESS, F_OK, 0) == 0;
+    int fd = openat(store->root, STORE_WITNESS, O_RDONLY | O_CLOEXEC);
+    char text[32];
+    ssize_t got = fd == -1 ? -1 : read(fd, text, sizeof(text) - 1);
+
+    if (fd != -1)
+        close(fd);
+    if (got < 0)
+        return false;
+    text[got] = '\0';
+    *epoch_out = strtoll(text, NULL, 10);
+    return true;
 }
 
 int store_remove_witness(struct store *store, struct err *err)

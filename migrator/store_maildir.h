@@ -42,7 +42,7 @@ int store_sync(struct store *store, struct err *err);
 
 /* The witness says which epoch the mailbox was handed over in. */
 int store_write_witness(struct store *store, int64_t epoch, struct err *err);
-bool store_has_witness(const struct store *store);
+bool store_read_witness(const struct store *store, int64_t *epoch_out);
 int store_remove_witness(struct store *store, struct err *err);
 
 /* Lines are those of folder_subscription(). */
