@@ -36,7 +36,7 @@ PROGRAMS := $(O)/mailhauld $(O)/mailhaul-worker $(O)/mailhaul
 TESTS    := $(patsubst tests/unit/%.c,$(O)/unit/%,\
               $(sort $(wildcard tests/unit/*_test.c)))
 
-.PHONY: all help demo check unit lint bench install clean
+.PHONY: all help demo check unit dialog lint bench install clean
 all: $(PROGRAMS)
 
 help:
@@ -44,6 +44,7 @@ help:
 	@echo 'make demo     scripts/demo: the main job as a story'
 	@echo 'make check    scripts/check: every test'
 	@echo 'make unit     unit tests of this MODE'
+	@echo 'make dialog   conversations of single roles with fake peers'
 	@echo 'make lint     format, layers, doors, sizes, banned functions'
 	@echo 'make bench    measure against peers; WORK=name for one'
 	@echo 'make install  PREFIX=/usr/local DESTDIR='
@@ -88,6 +89,16 @@ $(O)/unit/%: $(O)/tests/unit/%.o $$(call upto,$$(call layer_of,$$*))
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) \
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
 	    $(ETPAN) $(LDLIBS) -lcmocka
+
+# roles alone, for the dialogue tests
+$(O)/fakes/smtp_role: $(O)/tests/fakes/smtp_role.o $(call upto,smtp-proxy)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS)
+
+dialog: $(O)/fakes/smtp_role
+	SMTP_ROLE=$(abspath $<) /usr/bin/python3 -m pytest -q \
+	    -p no:cacheprovider tests/dialog/*_test.py
 
 unit: $(TESTS)
 	@failed=0; for t in $(TESTS); do echo "== $$t"; $$t || failed=1; done; \
