@@ -6,7 +6,8 @@
     make_world       a function that makes more of them
 
 Options of dev-up (devservers.world.Settings) by marker or module variable:
-@pytest.mark.world(legacy_prefix=True), WORLD = {"cutover": "manual"}.
+@pytest.mark.world(legacy_prefix=True), WORLD = {"cutover": "manual"}; of
+shared_world also by indirect parameters.
 With KEEP=1 in the environment the servers of a failed test keep running.
 """
 
@@ -72,7 +73,8 @@ def world(request):
 @pytest.fixture(scope="module")
 def shared_world(request):
     failed_before = request.session.testsfailed
-    made = _begin(**getattr(request.module, "WORLD", {}))
+    made = _begin(**{**getattr(request.module, "WORLD", {}),
+                     **getattr(request, "param", {})})
     yield made
     _end(made, request.session.testsfailed > failed_before)
 
