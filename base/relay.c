@@ -35,6 +35,7 @@ struct relay {
     uint64_t moved;      /* when the timer was set */
     int64_t backend_spoke_ms;
     bool backend_in_line; /* its last byte was not LF */
+    bool client_waits;    /* it has spoken since the backend did */
     bool is_draining;     /* by relay_drain: the client stays unread */
     bool is_freed;
 };
@@ -105,6 +106,7 @@ static void relay_on_bytes(void *ctx, const char *bytes, size_t length)
         r->backend_in_line = bytes[length - 1] != '\n';
         r->backend_spoke_ms = loop_now_ms(r->loop);
     }
+    r->client_waits = from == &r->client;
     from->forwarded += length;
     if (to == NULL)
         return;
@@ -242,7 +244,7 @@ bool relay_is_quiet(const struct relay *r, int64_t quiet_ms)
 {
     if (r->state == RS_OVER)
         return true;
-    if (r->backend_in_line ||
+    if (r->backend_in_line || r->client_waits ||
         loop_now_ms(r->loop) - r->backend_spoke_ms < quiet_ms)
         return false;
     return (r->client.conn == NULL || conn_output_bytes(r->client.conn) == 0) &&

@@ -1,7 +1,7 @@
 /*
  * Splices a client and a backend: bytes both ways, back-pressure, half-close.
  * An idle relay holds no buffers. It also watches what a hold needs to know:
- * whether the backend's last byte was LF and how long ago it came.
+ * whether the last byte was the backend's LF and how long ago it came.
  */
 #ifndef BASE_RELAY_H
 #define BASE_RELAY_H
@@ -32,7 +32,7 @@ struct relay *relay_start_take(struct loop *loop, struct conn **client,
                                struct conn **backend, relay_fn *fn, void *ctx);
 void relay_free(struct relay **relay); /* closes at once if it still runs */
 
-/* The last byte sent by the backend was LF (or it has sent nothing), and at
+/* The last byte of all was the backend's and LF (or none was sent), and at
    least quiet_ms have passed since; nothing is buffered either way. */
 bool relay_is_quiet(const struct relay *relay, int64_t quiet_ms);
 

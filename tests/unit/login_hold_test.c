@@ -8,7 +8,7 @@ static int setup(void **state)
     (void)state;
     memset(&st, 0, sizeof st);
     st.options.quiet_ms = 150;
-    st.options.force_ms = 900;
+    st.options.force_ms = 1100;
     stage_open(&st);
     return 0;
 }
@@ -131,6 +131,32 @@ static void test_a_session_that_is_never_quiet_is_cut_late(void **state)
     close(client);
 }
 
+static void test_a_message_half_sent_is_waited_for(void **state)
+{
+    int legacy;
+    int client = spliced(&legacy, "IMAP4rev1");
+
+    (void)state;
+    say(client, "b APPEND INBOX {10}\r\n");
+    hear(legacy, "b APPEND INBOX {10}");
+    say(legacy, "+ go\r\n");
+    hear(client, "+ go");
+    say(client, "half\n");
+    hear(legacy, "half");
+    state_order(&st, "hold", 2);
+    usleep(500000);
+    assert_true(is_silent(client));
+    say(client, "more\n\r\n");
+    hear(legacy, "more");
+    hear(legacy, "");
+    say(legacy, "b OK stored\r\n");
+    hear(client, "b OK stored");
+    hear_end(legacy);
+    hear_start(client, "* BYE");
+    hear_quiet(2, false);
+    close(client);
+}
+
 static void test_what_was_not_ended_goes_on_after_the_release(void **state)
 {
     int legacy;
@@ -235,6 +261,7 @@ int main(void)
         T(test_a_quiet_session_is_ended_with_a_word),
         T(test_no_word_is_said_where_compress_may_be_on),
         T(test_a_session_that_is_never_quiet_is_cut_late),
+        T(test_a_message_half_sent_is_waited_for),
         T(test_what_was_not_ended_goes_on_after_the_release),
         T(test_an_open_pop3_session_keeps_the_hold_away),
         T(test_two_sessions_both_end_before_quiet),
