@@ -774,17 +774,15 @@ bool transaction_runs_for(const struct transaction *t, int64_t account_id)
 
 bool transaction_runs_for_nobody(const struct transaction *t)
 {
-    return concerns(t, 0);
+    return transaction_runs_for(t, 0);
 }
 
 bool transaction_hold(struct transaction *t, int64_t account_id)
 {
-    if (!concerns(t, account_id))
-        return false;
-    if (passes_text(t->state))
-        return true;
-    break_off(t);
-    return false;
+    /* nobody we knew at RCPT may have become this account since */
+    if (!passes_text(t->state) && (concerns(t, account_id) || concerns(t, 0)))
+        break_off(t);
+    return transaction_runs_for(t, account_id);
 }
 
 const struct mail_url *transaction_hop(const struct transaction *t)

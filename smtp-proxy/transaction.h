@@ -68,12 +68,13 @@ void transaction_reset(struct transaction *t);
 void transaction_told(struct transaction *t);
 
 /* The account is held: true if a message for it is being passed to legacy and
-   must end first; what has not come so far is answered 451 from now on. */
+   must end first. What has not come so far is answered 451 from now on, also
+   for names that were nobody when they were asked for. */
 bool transaction_hold(struct transaction *t, int64_t account_id);
 /* Is a message for it being passed to legacy now? */
 bool transaction_runs_for(const struct transaction *t, int64_t account_id);
-/* Is mail for a name that is no account on its way to legacy? It may have
-   become one since it was asked for. */
+/* Is a message for a name that was no account being passed to legacy? It may
+   have become one since it was asked for. */
 bool transaction_runs_for_nobody(const struct transaction *t);
 
 /* The hop in use, NULL if none. */

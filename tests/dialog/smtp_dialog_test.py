@@ -423,6 +423,21 @@ def test_mail_not_yet_in_its_text_is_put_off_by_a_hold(make):
     assert c.deliver("x@y.example", ["new@a.example"], BODY)[1][:3] == "250"
 
 
+def test_a_name_that_was_nobody_may_be_the_one_held(make):
+    s = make()
+    c, d = s.client(), s.client()
+    for x in (c, d):
+        x.cmd("MAIL FROM:<x@y.example>")
+        assert x.cmd("RCPT TO:<alias@a.example>")[:3] == "250"
+    assert d.cmd("DATA")[:3] == "354"
+    s.state.hold(9)
+    assert wait_for(lambda: s.state.quiets(9))
+    assert s.state.quiets(9)[0]["trail"] is True
+    assert c.cmd("DATA")[:9] == "451 4.3.2"
+    d.send("x\r\n.\r\n")
+    assert d.reply()[:3] == "250"
+
+
 def test_mail_in_its_text_ends_before_the_hold_is_quiet(make):
     s = make(legacy=Hop(dot="wait"))
     c = s.client()
