@@ -98,7 +98,7 @@ $(O)/fakes/smtp_role: $(O)/tests/fakes/smtp_role.o $(call upto,smtp-proxy)
 
 dialog: $(O)/fakes/smtp_role
 	SMTP_ROLE=$(abspath $<) /usr/bin/python3 -m pytest -q \
-	    -p no:cacheprovider tests/dialog/*_test.py
+	    -p no:cacheprovider tests/dialog/smtp_*_test.py
 
 unit: $(TESTS)
 	@failed=0; for t in $(TESTS); do echo "== $$t"; $$t || failed=1; done; \
