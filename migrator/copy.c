@@ -144,10 +144,42 @@ static int write_totals(struct copy *c, struct err *err)
     return ledger_put(c->ledger, "totals", text, err);
 }
 
-static int begin(struct copy *c, struct err *err)
+/* A server without NAMESPACE: everything is below INBOX, or nothing is. */
+static const char *guess_prefix(const struct copy *c, char separator)
 {
+    static char prefix[] = "INBOX.";
+
+    prefix[5] = separator;
+    if (separator == '\0')
+        return "";
+    for (size_t i = 0; i < c->listed.count; i++)
+        if (strcmp(c->listed.items[i].name, "INBOX") != 0 &&
+            strncmp(c->listed.items[i].name, prefix, 6) != 0)
+            return "";
+    return c->listed.count > 1 ? prefix : "";
+}
+
+static void learn_namespace(struct copy *c)
+{
+    struct migration_report *r = c->report;
     const char *prefix;
     char separator;
+
+    if (!source_namespace(c->source, &prefix, &separator)) {
+        separator = '\0';
+        for (size_t i = 0; i < c->listed.count && separator == '\0'; i++)
+            separator = c->listed.items[i].separator;
+        prefix =
+            c->job->has_prefix ? c->job->prefix : guess_prefix(c, separator);
+    }
+    r->has_prefix = true;
+    snprintf(r->prefix, sizeof(r->prefix), "%s", prefix);
+    r->separator[0] = separator;
+    r->separator[1] = '\0';
+}
+
+static int begin(struct copy *c, struct err *err)
+{
     bool is_final = c->job->kind == JOB_FINAL;
 
     if (ledger_open(c->job->ledger_dir, &c->ledger, err) == -1 ||
@@ -156,15 +188,11 @@ static int begin(struct copy *c, struct err *err)
         ledger_folders(c->ledger, &c->folders, &c->folder_count, err) == -1 ||
         read_totals(c, err) == -1)
         return -1;
-    if (source_namespace(c->source, &prefix, &separator)) {
-        c->report->has_prefix = true;
-        snprintf(c->report->prefix, sizeof(c->report->prefix), "%s", prefix);
-        c->report->separator[0] = separator;
-        c->report->separator[1] = '\0';
-    }
-    if (check_boot(c, err) == -1 || undo_flip(c, err) == -1)
+    if (check_boot(c, err) == -1 || undo_flip(c, err) == -1 ||
+        source_list(c->source, &c->listed, err) == -1)
         return -1;
-    return source_list(c->source, &c->listed, err);
+    learn_namespace(c);
+    return 0;
 }
 
 /* ---- folders ---- */

@@ -145,19 +145,11 @@ static const char *find_case(const char *text, const char *word)
 /* Exchange, Gmail and others say in words what a code should say. */
 static bool is_temporary(const char *text)
 {
-    static const char *const signs[] = {"[UNAVAILABLE]",
-                                        "[LIMIT]",
-                                        "[INUSE]",
-                                        "[IN-USE]",
-                                        "[SERVERBUG]",
-                                        "THROTTLED",
-                                        "[OVERQUOTA]",
-                                        "backoff time",
-                                        "too many",
-                                        "try again",
-                                        "temporar",
-                                        "not connected",
-                                        "maximum number of connections"};
+    static const char *const signs[] = {
+        "[UNAVAILABLE]", "[LIMIT]",       "[INUSE]",
+        "[IN-USE]",      "THROTTLED",     "[OVERQUOTA]",
+        "backoff time",  "too many",      "try again",
+        "temporar",      "not connected", "maximum number of connections"};
 
     for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
         if (find_case(text, signs[i]) != NULL)
@@ -388,7 +380,8 @@ static int log_in(struct session_imap *s, const struct session_login *l,
         return err_prefix(err, "login");
     if (reply == REPLY_OK)
         return 0;
-    if (reply == REPLY_NO && !is_temporary(text))
+    if (reply == REPLY_NO && !is_temporary(text) &&
+        find_case(text, "[SERVERBUG]") == NULL)
         return err_set(err, ERR_DENIED, "login refused: %s", log_safe(text));
     return err_set(err, ERR_RETRY, "login: %s", log_safe(text));
 }
@@ -519,7 +512,17 @@ uint64_t session_imap_wire_bytes(const struct session_imap *session)
 int session_imap_fail(struct session_imap *session, int result,
                       const char *what, struct err *err)
 {
-    const char *text = session->library->imap_response;
+    const struct mailimap_response_info *said =
+        session->library->imap_response_info;
+    const char *words = session->library->imap_response;
+    char text[300];
+
+    /* the library keeps the response code apart from the text */
+    snprintf(text, sizeof(text), "%s%s%s%s",
+             said != NULL && said->rsp_atom != NULL ? "[" : "",
+             said != NULL && said->rsp_atom != NULL ? said->rsp_atom : "",
+             said != NULL && said->rsp_atom != NULL ? "] " : "",
+             words != NULL ? words : "");
 
     switch (result) {
     case MAILIMAP_ERROR_STREAM:
@@ -535,11 +538,11 @@ int session_imap_fail(struct session_imap *session, int result,
     case MAILIMAP_ERROR_PROTOCOL: /* BAD, or an answer to nothing we asked */
         session->is_broken = true;
         return err_set(err, ERR_RETRY, "%s: answer not understood (%d) %s",
-                       what, result, text != NULL ? log_safe(text) : "");
+                       what, result, log_safe(text));
     default: break;
     }
-    if (text != NULL && is_temporary(text))
+    if (is_temporary(text))
         return err_set(err, ERR_RETRY, "%s: %s", what, log_safe(text));
     return err_set(err, ERR_ITEM, "%s refused: %s", what,
-                   text != NULL ? log_safe(text) : "no reason given");
+                   text[0] != '\0' ? log_safe(text) : "no reason given");
 }
