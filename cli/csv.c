@@ -30,6 +30,11 @@ static char find_separator(const char *at, const char *end)
     return ',';
 }
 
+static bool is_line_end(char c)
+{
+    return c == '\r' || c == '\n';
+}
+
 /* A field in quotes, "" in it standing for one; c->at is behind the first. */
 static int take_quoted(struct csv *c, struct buf *field, struct err *err)
 {
@@ -58,13 +63,13 @@ static int take_field(struct csv *c, struct buf *field, struct err *err)
         c->at++;
         if (take_quoted(c, field, err) == -1)
             return -1;
-        if (c->at < c->end && !strchr("\r\n", *c->at) && *c->at != c->separator)
+        if (c->at < c->end && !is_line_end(*c->at) && *c->at != c->separator)
             return err_set(err, ERR_SETUP, "line %d: text behind a quote",
                            c->line);
         return 0;
     }
     for (from = c->at;
-         c->at < c->end && !strchr("\r\n", *c->at) && *c->at != c->separator;)
+         c->at < c->end && !is_line_end(*c->at) && *c->at != c->separator;)
         c->at++;
     if (memchr(from, '\0', (size_t)(c->at - from)))
         return err_set(err, ERR_SETUP, "line %d: a NUL byte", c->line);
