@@ -4,6 +4,8 @@
  * stdout as JSON lines). Exit status 0: done; 1: not, the last line says why.
  */
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +49,31 @@ static json_t *receive_job(int argc, char **argv, struct progress *progress,
     return message;
 }
 
+/* Who gave the job has closed the channel: it is cancelled. Ending at any
+   instruction is what every job is made for, and the ledger's lock goes last.
+ */
+static void *watch_channel(void *ctx)
+{
+    const struct progress *progress = ctx;
+    struct pollfd peer = {.fd = progress->fd, .events = POLLRDHUP};
+
+    while (poll(&peer, 1, -1) != 1)
+        continue;
+    _exit(1);
+}
+
+static int start_watching(struct progress *progress, struct err *err)
+{
+    pthread_t thread;
+
+    if (progress->fd == -1)
+        return 0;
+    if (pthread_create(&thread, NULL, watch_channel, progress) != 0)
+        return err_set(err, ERR_RETRY, "no thread to watch the channel");
+    pthread_detach(thread);
+    return 0;
+}
+
 static int run_job(const struct migration_job *job, struct progress *progress,
                    struct migration_report *report, struct err *err)
 {
@@ -81,7 +108,9 @@ int main(int argc, char **argv)
     }
     if (rc == 0) {
         progress.job = job.id;
-        rc = run_job(&job, &progress, &report, &err);
+        rc = start_watching(&progress, &err);
+        if (rc == 0)
+            rc = run_job(&job, &progress, &report, &err);
         migration_job_release(&job);
     }
     if (rc == -1 && err.kind == ERR_NONE)
