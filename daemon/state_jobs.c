@@ -16,9 +16,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define LEASE_MS    30000 /* without a sign of life */
-#define DUE_MAX_MS  60000 /* look again at least so often */
-#define URGENT_ONLY 0     /* per_host of job_lease: FINAL and HASH pass it */
+#define LEASE_MS       30000 /* without a sign of life */
+#define VERIFY_WAIT_MS 2000  /* while its account is held */
+#define DUE_MAX_MS     60000 /* look again at least so often */
+#define URGENT_ONLY    0     /* per_host of job_lease: FINAL and HASH pass it */
 
 static void owner_name(const struct state_peer *peer, char *out, size_t size)
 {
@@ -159,30 +160,55 @@ static bool is_wanted(struct state *s, const struct job *job,
     case JOB_DELTA: return a->copy == COPY_DELTA;
     case JOB_FINAL: return flip && flip->phase == FLIP_COPYING;
     case JOB_TRAIL: return a->copy == COPY_TRAIL;
-    case JOB_VERIFY: return a->has_seal && !flip;
+    case JOB_VERIFY: return a->has_seal;
     case JOB_KIND_COUNT: break;
     }
     return false;
+}
+
+/* Not now: the lease goes back for a while. */
+static void put_off(struct state *s, const struct job *job, int64_t wait_ms)
+{
+    struct err err;
+
+    state_must(job_retry(s->db, job->id, clock_unix_ms() + wait_ms, &err),
+               &err);
+}
+
+static void drop(struct state *s, const struct job *job,
+                 const struct account *a)
+{
+    struct migration_report nothing = {.messages = 0};
+    struct err err;
+
+    state_must(job_end(s->db, job->id, &err), &err);
+    if (job->kind != JOB_VERIFY)
+        return;
+    err_set(&err, ERR_SETUP, "no password is known for the old server");
+    state_control_verified(s, a, &nothing, &err);
 }
 
 static void give(struct state *s, struct state_peer *peer,
                  const struct job *job)
 {
     struct state_job *leased;
-    struct account a;
+    struct account a = {.id = job->account_id};
     struct domain d;
-    struct err err;
 
-    if (!state_load(s, job->account_id, &a, &d) || !is_wanted(s, job, &a)) {
-        state_must(job_end(s->db, job->id, &err), &err);
+    if (!state_load(s, job->account_id, &a, &d)) {
+        drop(s, job, &a);
+        return;
+    }
+    if (job->kind == JOB_VERIFY && state_flip_of(s, a.id)) {
+        put_off(s, job, VERIFY_WAIT_MS);
+        return;
+    }
+    if (!is_wanted(s, job, &a)) {
+        drop(s, job, &a);
         return;
     }
     if (!d.is_enabled && (job->kind == JOB_INITIAL || job->kind == JOB_DELTA)) {
-        state_must(
-            job_retry(s->db, job->id,
-                      clock_unix_ms() + s->conf->jobs.delta_seconds * 1000LL,
-                      &err),
-            &err);
+        put_off(s, job, s->conf->jobs.delta_seconds * 1000LL);
         return;
     }
     leased = mem_alloc(sizeof(*leased));
