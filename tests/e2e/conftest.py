@@ -4,6 +4,7 @@
     shared_world     the same, one for all tests of a module
     servers          the servers alone, without mailhaul, one a module
     make_world       a function that makes more of them
+    flipping         shared_world with gates before legacy (lib/flipping.py)
 
 Options of dev-up (devservers.world.Settings) by marker or module variable:
 @pytest.mark.world(legacy_prefix=True), WORLD = {"cutover": "manual"}; of
@@ -18,9 +19,11 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "scripts")]
+sys.path[:0] = [str(HERE), str(HERE.parent),
+                str(HERE.parents[1] / "scripts")]
 
 from devservers import node  # noqa: E402
+from lib.flipping import Flipping  # noqa: E402
 from lib.running import RunningWorld  # noqa: E402
 
 
@@ -77,6 +80,19 @@ def shared_world(request):
                      **getattr(request, "param", {})})
     yield made
     _end(made, request.session.testsfailed > failed_before)
+
+
+@pytest.fixture(scope="module")
+def gated_world(shared_world):
+    made = Flipping(shared_world)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def flipping(gated_world):
+    yield gated_world
+    gated_world.calm()
 
 
 @pytest.fixture(scope="module")
