@@ -69,6 +69,23 @@ static uint32_t last_copied(const struct maildir_folder *local)
     return 0;
 }
 
+/* Local began to give out UIDs at legacy's UIDNEXT of the flip and a gap; its
+   lowest own UID, or else its next one, bounds that from above. */
+static uint32_t first_late(const struct maildir_folder *local)
+{
+    uint32_t own = local->uidnext;
+
+    for (size_t i = 0; i < local->count; i++) {
+        const struct maildir_message *m = &local->messages[i];
+
+        if (m->uid == 0 || m->is_copied)
+            continue;
+        own = m->uid;
+        break;
+    }
+    return own > STORE_UIDNEXT_GAP ? own - STORE_UIDNEXT_GAP : UINT32_MAX;
+}
+
 static int compare_folder(struct verify *v, struct verify_folder *f,
                           struct err *err)
 {
@@ -114,6 +131,7 @@ static int verify_folder_at(struct verify *v, const char *name,
         v->report->folders++;
     }
     f.last_copied = last_copied(&f.local);
+    f.first_late = first_late(&f.local);
     result = compare_folder(v, &f, err);
     maildir_folder_release(&f.local);
     return result;

@@ -173,8 +173,10 @@ static int on_missing(void *ctx, const struct source_message *message,
             date = w->missing_dates[i];
     if (found_by_digest(w->v, vsize, digest))
         return tell(w->v, err);
-    /* what the copy has passed was there at the flip: the user's own doing */
-    if (uid <= f->last_copied || date < w->v->flipped_at - 3600)
+    /* what was there at the flip was copied and checked then: that it is gone
+       is the user's doing */
+    if (uid <= f->last_copied ||
+        (uid < f->first_late && date < w->v->flipped_at - 3600))
         verify_note(w->v, "%s/uid %u: not here any more", f->name, uid);
     else
         verify_differs(w->v, "%s/uid %u: arrived after the flip, not found",

@@ -38,6 +38,7 @@ struct verify_folder {
     const char *name; /* borrowed: on legacy */
     struct maildir_folder local;
     uint32_t last_copied; /* highest UID that the copy has written */
+    uint32_t first_late;  /* from here on legacy's UIDs are of after the flip */
 };
 
 /* Count a difference; text as printf. */
