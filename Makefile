@@ -109,6 +109,10 @@ install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(O)/mailhaul
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/mailhaul \
 	    $(O)/mailhaul-worker
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/mailhaul.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/mailhauld.8
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/mailhaul \
+	    docs/mailhaul.yaml.example docs/JSON.md
 
 clean:
 	rm -rf build
