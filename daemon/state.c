@@ -263,6 +263,7 @@ static void settle_accounts(struct state *s, bool is_start)
     struct unsettled all = {NULL, 0};
     struct err err;
 
+    s->is_unsettled = false;
     state_must(account_each_unsettled(s->db, collect, &all, &err), &err);
     for (size_t i = 0; i < all.count; i++) {
         struct account *account = &all.accounts[i];
@@ -285,7 +286,8 @@ static void on_tick(void *ctx)
         ; /* on_flip commands that have ended */
     state_jobs_tick(s);
     state_routes_tick(s);
-    settle_accounts(s, false);
+    if (s->is_unsettled)
+        settle_accounts(s, false);
     timer_start(s->tick, TICK_MS);
 }
 

@@ -112,6 +112,7 @@ struct state {
     struct timer *tick;          /* owned; every second */
     struct timer *due;           /* owned; the next job */
     bool are_peers_known;
+    bool is_unsettled;   /* local could not be told of an account */
     bool is_turn_ending; /* scheduled */
     bool is_waking;      /* the queue is looked at after the commit */
     struct state_said *said, **said_end;
