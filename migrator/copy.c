@@ -306,6 +306,16 @@ static int has_set_aside(struct copy *c, const struct ledger_folder *f,
     return 0;
 }
 
+static void check_opened(struct copy *c, struct ledger_folder *f)
+{
+    if (f->uidvalidity == 0 || !store_was_opened(c->store, f->directory))
+        return;
+    log_warn("%s opened-before-flip folder=%s", c->job->address,
+             log_safe(f->name));
+    f->is_complete = false; /* goes through files and lists again */
+    f->lifted_modseq = 0;
+}
+
 static int plan_task(struct copy *c, struct task *task, struct err *err)
 {
     const struct ledger_folder *f = &c->folders[task->folder];
@@ -363,6 +373,7 @@ static int plan_all(struct copy *c, struct tasks *tasks, struct err *err)
         if (rc == 0)
             continue;
         task->folder = (size_t)(f - c->folders);
+        check_opened(c, f);
         if (plan_task(c, task, err) == -1)
             return -1;
         if (f->messages > 0) {
@@ -393,13 +404,15 @@ static void count_bytes(struct copy *c)
 static int run_task(struct copy *c, const struct task *task, struct err *err)
 {
     struct ledger_folder *f = &c->folders[task->folder];
-    bool is_final = c->job->kind == JOB_FINAL;
+    bool needs_uidls = c->job->kind == JOB_FINAL &&
+                       c->job->legacy_pop3.host[0] != '\0' &&
+                       strcmp(f->name, "INBOX") == 0;
 
     count_bytes(c);
     if (task->way == PLAN_REFUSE)
         return 0;
     if (task->way == PLAN_SKIP)
-        return is_final ? copy_folder_lists(c, f, err) : 0;
+        return needs_uidls ? copy_folder_lists(c, f, err) : 0;
     if (copy_folder(c, f, task->way, err) == 0)
         return 0;
     if (err->kind != ERR_ITEM || source_is_broken(c->source))

@@ -375,9 +375,9 @@ static uint32_t next_uid(const struct copy_pass *p)
         next = p->rows.items[p->rows.count - 1].uid + 1;
     if (next == 0)
         next = 1;
-    if (p->copy->job->kind == JOB_FINAL)
-        next += STORE_UIDNEXT_GAP;
-    return next;
+    /* in every pass: then the last one, inside the hold, has nothing to write
+       for a folder that did not change */
+    return next + STORE_UIDNEXT_GAP;
 }
 
 /* Far above legacy's, which goes on rising until the flip. */
@@ -385,7 +385,9 @@ static int lift_modseq(struct copy_pass *p, struct err *err)
 {
     struct ledger_folder *f = p->folder;
 
-    if (f->modseq == 0 || f->lifted_modseq >= f->modseq + MODSEQ_LEAST)
+    if (f->modseq == 0)
+        return store_forget_index(p->store, err);
+    if (f->lifted_modseq >= f->modseq + MODSEQ_LEAST)
         return 0;
     f->lifted_modseq = f->modseq + MODSEQ_MARGIN;
     return store_lift_modseq(p->store, f->lifted_modseq, err);
@@ -504,6 +506,15 @@ static int begin_pass(struct copy_pass *p, struct err *err)
     return ledger_messages(c->ledger, p->folder->id, on_row, p, err);
 }
 
+/* What the lists say of UIDNEXT and HIGHESTMODSEQ, though no message changed.
+ */
+static bool lists_are_stale(const struct copy_pass *p)
+{
+    return p->status.uidnext != p->folder->uidnext ||
+           (p->status.modseq != 0 &&
+            p->folder->lifted_modseq < p->status.modseq + MODSEQ_LEAST);
+}
+
 static int run_pass(struct copy_pass *p, enum plan_way way, struct err *err)
 {
     bool is_first = p->folder->uidvalidity == 0;
@@ -511,9 +522,8 @@ static int run_pass(struct copy_pass *p, enum plan_way way, struct err *err)
 
     if (begin_pass(p, err) == -1)
         return -1;
-    if ((is_first || p->copy->job->kind == JOB_FINAL) &&
-        copy_touch(p, err) == -1)
-        return -1; /* an empty folder is a folder */
+    if ((is_first || lists_are_stale(p)) && copy_touch(p, err) == -1)
+        return -1; /* an empty folder is a folder, too */
     if (is_doubtful && !is_first && way == PLAN_COMPARE && repair(p, err) == -1)
         return -1;
     if (find_changes(p, way, err) == -1 || copy_fetch(p, err) == -1)

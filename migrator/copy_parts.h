@@ -65,7 +65,7 @@ struct copy_pass {
 /* copy_folder.c: bring one folder up to date. ERR_ITEM: legacy refuses it. */
 int copy_folder(struct copy *copy, struct ledger_folder *folder,
                 enum plan_way way, struct err *err);
-/* Write its lists anew with the next UID; used by the final pass. */
+/* Learn POP3 ids that are still lacking, and write its lists anew. */
 int copy_folder_lists(struct copy *copy, struct ledger_folder *folder,
                       struct err *err);
 

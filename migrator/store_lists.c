@@ -30,7 +30,9 @@ static int finish_file(struct store *store, int directory, FILE *file,
         rc = store_fail(err, name);
     if (rc == 0 && renameat(directory, aside, directory, name) == -1)
         rc = store_fail(err, name);
-    if (rc == 0 && store->is_durable && fsync(directory) == -1)
+    /* a folder's own directory is synced once, when it is closed */
+    if (rc == 0 && store->is_durable && directory == store->root &&
+        fsync(directory) == -1)
         rc = store_fail(err, name);
     store->is_dirty = true;
     return rc;
@@ -297,6 +299,17 @@ struct log_header {
     uint8_t unused[7];
 };
 _Static_assert(sizeof(struct log_header) == 40, "as Dovecot 2.2 to 2.4");
+
+bool store_was_opened(const struct store *store, const char *directory)
+{
+    char path[300];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/dovecot.index.log",
+             directory[0] == '\0' ? "." : directory);
+    return fstatat(store->root, path, &st, 0) == 0 &&
+           (size_t)st.st_size != sizeof(struct log_header);
+}
 
 int store_lift_modseq(struct store_folder *f, uint64_t modseq, struct err *err)
 {

@@ -97,6 +97,9 @@ int store_repair(struct store_folder *folder, const struct store_repair *repair,
 
 /* Remove the index files that Dovecot itself made in this folder. */
 int store_forget_index(struct store_folder *folder, struct err *err);
+/* Somebody let Dovecot open this folder: its index files would give new UIDs to
+   messages that we add below the next UID of our list. */
+bool store_was_opened(const struct store *store, const char *directory);
 /* Make Dovecot's HIGHESTMODSEQ begin at `modseq`: it is given a transaction log
    with nothing but its header, which says so. All that Dovecot then indexes has
    a higher one, and since the log tells nothing of what was before, a QRESYNC
