@@ -171,6 +171,7 @@ class Dovecot:
             accounts = LEGACY.format(
                 prefix="INBOX." if s.legacy_prefix else "",
                 separator="." if s.legacy_prefix else "/", **words)
+            accounts += s.legacy_conf
         else:
             accounts = LOCAL.format(**words)
             sql = self.folder / "sql.conf"

@@ -52,6 +52,7 @@ class Settings:
     trail_seconds: int = 5
     hold_seconds: int = 20
     log_level: str = "info"
+    legacy_conf: str = ""  # lines of Dovecot's configuration, for legacy
 
     @property
     def owner(self):

@@ -62,7 +62,8 @@ class Mbsync:
         return {str(p.parent.parent.relative_to(self.folder)) + "/" +
                 p.name.partition(":")[0]
                 for place in ("cur", "new")
-                for p in self.folder.glob(f"mail/**/{place}/*")}
+                for p in self.folder.glob(f"mail/**/{place}/*")
+                if p.is_file() and p.name[0] != "."}
 
     def sync(self, wait_s=120):
         """One run: {"new": messages downloaded, "gone": removed, "bytes": from
