@@ -1,12 +1,12 @@
 #include "daemon/schedule.h"
 
-#define HOUR_MS        (60 * 60 * 1000LL)
-#define FIRST_PASSES   (60 * 1000LL) /* of a trail: every folder each time */
-#define PEERS_KNOWN_MS 1000 /* master tells state about its peers at once */
+#define HOUR_MS      (60 * 60 * 1000LL)
+#define FIRST_PASSES (60 * 1000LL) /* of a trail: every folder each time */
+#define SOON_MS      2000 /* what keeps the gate shut passes by itself */
 
 static const char *const gate_names[] = {
-    "ready",     "not_wanted", "not_enabled", "not_copied",
-    "not_clean", "not_learnt", "not_yet",     "peers_unknown"};
+    "ready",      "not_wanted", "not_enabled",   "not_copied", "not_clean",
+    "not_learnt", "not_yet",    "peers_unknown", "crowded"};
 _Static_assert(sizeof(gate_names) / sizeof(gate_names[0]) == FLIP_GATE_COUNT,
                "a name for each gate");
 
@@ -50,8 +50,8 @@ int64_t schedule_delta(const struct account *account, enum flip_gate gate,
 {
     int64_t due = now + (int64_t)delta_seconds * 1000;
 
-    if (gate == FLIP_PEERS_UNKNOWN)
-        return now + PEERS_KNOWN_MS;
+    if (gate == FLIP_PEERS_UNKNOWN || gate == FLIP_CROWDED)
+        return now + SOON_MS;
     if (gate == FLIP_NOT_YET && account->next_flip_at < due)
         return account->next_flip_at;
     return due;

@@ -15,6 +15,9 @@
     15000 /* until a hold that was "busy" is tried again                       \
            */
 
+/* Accounts held at once; more would only make their users wait longer. */
+#define SCHEDULE_FLIPS_MAX 8
+
 /* Distance to the next try after `attempts` failed ones: retry_seconds,
    doubling, at most an hour. */
 int64_t schedule_retry_ms(unsigned attempts, unsigned retry_seconds);
@@ -29,6 +32,7 @@ enum flip_gate {
     FLIP_NOT_LEARNT,    /* local would not know the password */
     FLIP_NOT_YET,       /* a failed hold is too fresh */
     FLIP_PEERS_UNKNOWN, /* who else must be quiet is not known yet */
+    FLIP_CROWDED,       /* too many accounts are held already */
     FLIP_GATE_COUNT
 };
 enum flip_gate schedule_flip(const struct account *account,

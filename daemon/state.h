@@ -220,6 +220,7 @@ void state_flip_copied(struct state *s, const struct job *job,
 void state_flip_peer_came(struct state *s, struct state_peer *peer);
 void state_flip_peer_went(struct state *s, pid_t pid);
 struct state_flip *state_flip_of(const struct state *s, int64_t account_id);
+unsigned state_flip_count(const struct state *s);
 
 /* --- state_control.c */
 void state_control_accept_take(struct state *s, int fd);

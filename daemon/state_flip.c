@@ -39,6 +39,15 @@ struct state_flip *state_flip_of(const struct state *s, int64_t account_id)
     return flip;
 }
 
+unsigned state_flip_count(const struct state *s)
+{
+    unsigned count = 0;
+
+    for (const struct state_flip *flip = s->flips; flip; flip = flip->next)
+        count++;
+    return count;
+}
+
 static void flip_free(struct state_flip *flip)
 {
     struct state_flip **at = &flip->state->flips;

@@ -144,6 +144,8 @@ static void refreshed(struct state *s, struct account *a,
     take_as_learnt(s, a, d);
     a->is_clean = report->differences == 0 && report->set_aside == 0;
     gate = schedule_flip(a, d, s->are_peers_known, now);
+    if (gate == FLIP_READY && state_flip_count(s) >= SCHEDULE_FLIPS_MAX)
+        gate = FLIP_CROWDED;
     log_info("account %s delta copied=%lld removed=%lld reflagged=%lld "
              "set_aside=%lld flip=%s",
              a->address, (long long)report->copied, (long long)report->removed,
