@@ -14,7 +14,7 @@ from pathlib import Path
 
 from devservers import node
 from devservers.filling import fill
-from devservers.processes import descendants
+from devservers.processes import descendants, start_time
 from devservers.world import Settings, World
 
 from .mbsync import Mbsync
@@ -230,14 +230,23 @@ class RunningWorld(World):
     def kill(self, role, number=signal.SIGKILL):
         """Signal all processes of a role; how many there were. "master" is
         mailhauld itself."""
-        pids = [self.records.pid("mailhauld")] if role == "master" \
-            else self.pids(role)
+        master = self.records.pid("mailhauld")
+        pids = [master] if role == "master" else self.pids(role)
+        orphans = descendants(master) if role == "master" else []
         for pid in pids:
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
                 pass
+        # without master they end by themselves
+        wait_until(lambda: all(start_time(p) != t for p, t in orphans), 15,
+                   0.05, lambda: f"orphans of mailhauld: {orphans}")
         return len(pids)
+
+    def family(self, name):
+        """All processes of a server: itself and those below it."""
+        pid = self.records.pid(name)
+        return [pid] + [child for child, _ in descendants(pid)]
 
     def restart_node(self, number=signal.SIGKILL):
         """End mailhauld and all its processes with a signal, start again."""
