@@ -127,7 +127,7 @@ class Mailbox:
     def __init__(self, folder, fake):
         self.folder, self.fake = folder, fake
 
-    def copy(self, kind="initial"):
+    def write_job(self, kind):
         job = {"id": 1, "kind": kind, "address": "u@example.test",
                "legacy_user": "u", "password": 'pa"ss\\word',
                "legacy_imap": f"imap://127.0.0.1:{self.fake.server_address[1]}",
@@ -135,7 +135,11 @@ class Mailbox:
                "ledger_dir": str(self.folder / "ledger")}
         path = self.folder / "job.json"
         path.write_text(json.dumps(job))
-        done = subprocess.run([BIN / "mailhaul-worker", "--job", path],
+        return path
+
+    def copy(self, kind="initial"):
+        done = subprocess.run([BIN / "mailhaul-worker", "--job",
+                               self.write_job(kind)],
                               capture_output=True, text=True, timeout=60)
         return json.loads(done.stdout.splitlines()[-1])
 
