@@ -7,6 +7,8 @@
 #include "base/mem.h"
 
 #define BACKEND_INPUT_MAX 16384
+/* What a server may say until it has let us in, TLS and all. */
+#define BEFORE_LOGIN_MAX (64u << 10)
 
 static const char *const outcome_names[] = {
     [BACKEND_IN] = "in",
@@ -99,6 +101,9 @@ static void backend_on_input(void *ctx)
     if (b->fn != NULL && conn_is_eof(b->conn))
         backend_fail(b, BACKEND_TEMPORARY, ERR_RETRY,
                      "closed the connection before the login");
+    else if (b->fn != NULL && conn_bytes_in(b->conn) > BEFORE_LOGIN_MAX)
+        backend_fail(b, BACKEND_TEMPORARY, ERR_PEER,
+                     "says too much before the login");
 }
 
 static void backend_on_end(void *ctx, const struct err *err)

@@ -229,7 +229,8 @@ enum imap_refusal imap_resp_refusal(const struct imap_resp *r)
 {
     static const char *const temporary[] = {
         "UNAVAILABLE",     "INUSE",     "LIMIT",     "SERVERBUG",
-        "PRIVACYREQUIRED", "OVERQUOTA", "CLIENTBUG", "CORRUPTION"};
+        "PRIVACYREQUIRED", "OVERQUOTA", "CLIENTBUG", "CORRUPTION",
+        "THROTTLED"}; /* the last: Yahoo, Exchange */
     struct slice code = r->code;
     struct slice word = slice_next_word(&code);
 

@@ -125,7 +125,11 @@ class OldServer:
             for word in re.findall(rb"[A-Za-z0-9+/=]{8,}", heard))
 
     def close(self):
-        self.listener.close()
+        """A second time does nothing."""
+        if self.listener.fileno() != -1:
+            # close() alone leaves a thread in accept(), which takes one more
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
         for peer in self.peers:
             try:
                 peer.sock.shutdown(socket.SHUT_RDWR)

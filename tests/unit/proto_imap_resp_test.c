@@ -195,6 +195,7 @@ static void test_refusals_by_their_code(void **state)
         {"L NO [INUSE] later\r\n", IMAP_REFUSAL_TEMPORARY},
         {"L NO [limit] later\r\n", IMAP_REFUSAL_TEMPORARY},
         {"L NO [SERVERBUG] oh\r\n", IMAP_REFUSAL_TEMPORARY},
+        {"L NO [THROTTLED] slow\r\n", IMAP_REFUSAL_TEMPORARY},
     };
     struct imap_resp r;
     size_t used;

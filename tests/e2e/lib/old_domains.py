@@ -6,12 +6,13 @@ from .wire import ImapWire, Wire
 
 
 def serve(world, domain, imap=None, pop3=None, tls="", host="localhost"):
-    """Enable a domain with these fakes; tls: "", "starttls" or "implicit"."""
+    """Enable a domain with these fakes; tls: "", "starttls" or "implicit".
+    Without imap nothing answers there."""
     def url(protocol, fake):
         scheme = {"": protocol, "starttls": f"{protocol}+starttls",
                   "implicit": f"{protocol}s"}[tls]
         return f"{scheme}://{host}:{fake.port}"
-    args = ["--imap", url("imap", imap)] if imap else []
+    args = ["--imap", url("imap", imap) if imap else "imap://127.0.0.1:9"]
     args += ["--pop3", url("pop3", pop3)] if pop3 else []
     world.mailhaul("domain", "add", domain, "--cutover", "manual", *args)
     world.mailhaul("domain", "enable", domain)
