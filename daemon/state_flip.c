@@ -348,7 +348,10 @@ void state_flip_copied(struct state *s, const struct job *job,
     if (outcome->kind != ERR_NONE) {
         log_warn("account %s last delta failed kind=%s: %s", account.address,
                  err_kind_name(outcome->kind), log_safe(outcome->text));
-        flip_give_up(flip, "the last delta failed", true);
+        /* a password changed meanwhile is no fault of the hold: the next good
+           login brings the new one, and the flip with it */
+        flip_give_up(flip, "the last delta failed",
+                     outcome->kind != ERR_DENIED);
     } else if (report->differences > 0 ||
                report->set_aside > account.set_aside) {
         flip_give_up(flip, "the last delta was not clean", true);

@@ -215,6 +215,7 @@ static void set_going(struct state *s, struct found *f)
     if (strcmp(a->last_error_kind, err_kind_name(ERR_DENIED)) != 0)
         return;
     a->last_error[0] = a->last_error_kind[0] = '\0';
+    a->next_flip_at = 0; /* if a flip was stopped, the password stopped it */
     if (a->copy == COPY_FAILED) {
         if (!state_change(s, a, EVENT_RETRIED, "legacy accepts the password"))
             return;
