@@ -67,6 +67,36 @@ static json_t *answer_from(int64_t id, enum route_answer decided,
     return answer;
 }
 
+struct only_domain {
+    char name[ADDRESS_MAX];
+    unsigned count;
+};
+
+static int note_domain(void *ctx, const struct domain *d)
+{
+    struct only_domain *only = ctx;
+
+    snprintf(only->name, sizeof(only->name), "%s", d->name);
+    return ++only->count > 1;
+}
+
+/* A name without a domain is meant to be of ours, if there is but one: with
+   several nobody can say whose password is asked for. */
+static int complete_name(struct state *s, struct username *name,
+                         struct err *err)
+{
+    struct only_domain only = {.count = 0};
+    char typed[2 * ADDRESS_MAX];
+
+    if (name->domain[0])
+        return 0;
+    state_must(domain_each(s->db, note_domain, &only, err), err);
+    if (only.count != 1)
+        return 0;
+    snprintf(typed, sizeof(typed), "%s@%s", name->local, only.name);
+    return username_parse(typed, strlen(typed), name, err);
+}
+
 /* ERR_DENIED if that can be no user. */
 static int look_up(struct state *s, const char *typed, struct found *f,
                    struct err *err)
@@ -74,7 +104,8 @@ static int look_up(struct state *s, const char *typed, struct found *f,
     int rc;
 
     memset(f, 0, sizeof(*f));
-    if (!typed || username_parse(typed, strlen(typed), &f->name, err) == -1)
+    if (!typed || username_parse(typed, strlen(typed), &f->name, err) == -1 ||
+        complete_name(s, &f->name, err) == -1)
         return -1;
     if (!f->name.domain[0])
         return 0;

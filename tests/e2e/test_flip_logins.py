@@ -34,8 +34,8 @@ def test_first_logins_at_once_make_one_account(flipping):
     """All proven by legacy at the same moment, under different spellings."""
     world, user = flipping.world, flipping.newcomer()
     address = world.address(user)
-    names = [address, user.capitalize() + "@example.test", address.upper(),
-             f"{user}+tag@example.test", f"{user.upper()}+x@EXAMPLE.test"]
+    names = [address, user.capitalize(), address.upper(), f"{user}+tag",
+             f"{user.upper()}+x@EXAMPLE.test"]
     stops = [flipping.imap.stop(rb"^L LOGIN", address) for _ in names]
     stops += [flipping.pop3.stop(rb"^PASS ", address) for _ in names[:3]]
     clients = [Background(imap_as, world, name, user) for name in names]
@@ -139,7 +139,10 @@ def test_client_that_logs_in_all_the_time_hears_no_failure(flipping,
     before = world.snapshot(user, "legacy")
     visitors = [Visitor(world, user) for _ in range(3)]
     world.wait_account(user, copy="delta", clean=True)
-    flipping.cutover(user)
+    wait_until(lambda: all(v.logins > 1 for v in visitors), 60)
+    final = flipping.hold(user)
+    time.sleep(1)  # so long the last delta lasts
+    final.release()
     flipping.await_moved(user)
     count = [v.logins for v in visitors]
     wait_until(lambda: all(v.logins > n + 3 for v, n in zip(visitors, count)),

@@ -270,6 +270,16 @@ def test_unknown_users_and_domains_are_told_apart(daemon):
     assert daemon.cli("account", "list")["accounts"] == []
 
 
+def test_name_without_a_domain_is_of_the_only_one(daemon):
+    login = Login(daemon, 900001)
+    login.expect("answer", id=login.learn("U+tag"))
+    shown = daemon.show("u@a.test")
+    assert login.asked("u@a.test")["account"] == login.asked("u")["account"]
+    assert login.asked("u")["address"] == shown["address"] == "u@a.test"
+    daemon.cli("domain", "add", "b.test", "--imap", "imap://127.0.0.1:1")
+    assert login.asked("u")["answer"] == "refuse"
+
+
 def test_flip_waits_for_every_peer_and_releases(daemon):
     login, smtp, jobs = (Login(daemon, 900001), Smtp(daemon, 900002),
                          Jobs(daemon))
