@@ -58,7 +58,7 @@ __attribute__((destructor)) static void tell_count(void)
 #define REAL(type, name, ...)                                                  \
     static type (*real)(__VA_ARGS__);                                          \
     if (!real)                                                                 \
-        *(void **)&real = dlsym(RTLD_NEXT, name)
+    *(void **)&real = dlsym(RTLD_NEXT, name)
 
 static void end(void)
 {

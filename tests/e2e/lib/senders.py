@@ -20,7 +20,8 @@ class Sender(threading.Thread):
     """Sends every interval_s until stop(). Like an MTA it repeats what got a
     4xx or was cut before the dot was answered. accepted: serials that got 250;
     refused: {serial: (code, text)} for 5xx; unsure: serials whose answer to
-    DATA was lost and that were sent again."""
+    DATA was lost and that were sent again; times: {serial: when it was
+    accepted, time.monotonic()}."""
 
     def __init__(self, name, port, sender, recipient, interval_s=0.1,
                  ca_file=None):
@@ -29,6 +30,7 @@ class Sender(threading.Thread):
         self.sender, self.recipient = sender, recipient
         self.interval_s = interval_s
         self.accepted, self.refused, self.unsure = [], {}, set()
+        self.times = {}
         self.deferred = 0
         self.slowest_s = 0.0
         self.ending = threading.Event()
@@ -52,6 +54,7 @@ class Sender(threading.Thread):
         while time.monotonic() < deadline:
             code, text = self._try(serial)
             if code == 250:
+                self.times[serial] = time.monotonic()
                 self.accepted.append(serial)
                 return
             if 500 <= code < 600:
