@@ -181,6 +181,24 @@ def test_append_that_legacy_commits_after_the_flip_is_trailed(flipping):
     flipping.await_place(user, f"{user}-after", "local")
 
 
+def test_store_in_flight_is_in_the_last_delta(flipping):
+    """No trail would bring it: after the flip flags follow legacy no more."""
+    world, user = flipping.world, flipping.copied()
+    stop = flipping.imap.stop(rb" STORE ", world.address(user))
+    with world.imap_wire(user) as wire:
+        wire.ok("SELECT INBOX")
+        wire.line("t9 STORE 2 +FLAGS (\\Flagged)")
+        stop.wait()
+        flipping.cutover(user)
+        flipping.await_held(user)
+        stop.release()
+        wire.read_to_end()
+    flipping.await_moved(user)
+    with world.imap(user, "local") as imap:
+        imap.select("INBOX", readonly=True)
+        assert imap.search(None, "FLAGGED")[1] == [b"2"]
+
+
 def test_pop3_session_makes_the_hold_give_way(flipping):
     world, user = flipping.world, flipping.copied()
     pop = world.pop3(user)
