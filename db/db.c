@@ -154,13 +154,19 @@ static int upgrade(struct db *db, const struct db_options *options,
     return result;
 }
 
-static int set_up(struct db *db, const struct db_options *options,
-                  struct err *err)
+int db_set_sync(struct db *db, enum db_sync sync, struct err *err)
 {
     static const char *const sync_pragma[] = {
         [DB_SYNC_FULL] = "PRAGMA synchronous = FULL",
         [DB_SYNC_NORMAL] = "PRAGMA synchronous = NORMAL",
         [DB_SYNC_OFF] = "PRAGMA synchronous = OFF"};
+
+    return run_script(db, sync_pragma[sync], err);
+}
+
+static int set_up(struct db *db, const struct db_options *options,
+                  struct err *err)
+{
     int keep = 1;
 
     sqlite3_extended_result_codes(db->sqlite, 1);
@@ -172,7 +178,7 @@ static int set_up(struct db *db, const struct db_options *options,
     if (!options->read_only &&
         (run_script(db, "PRAGMA journal_mode = WAL", err) == -1 ||
          run_script(db, "PRAGMA secure_delete = ON", err) == -1 ||
-         run_script(db, sync_pragma[options->sync], err) == -1))
+         db_set_sync(db, options->sync, err) == -1))
         return -1;
     if (options->keep_wal)
         sqlite3_file_control(db->sqlite, NULL, SQLITE_FCNTL_PERSIST_WAL, &keep);

@@ -73,6 +73,9 @@ int64_t db_last_row_id(struct db *db);
 int db_changed_rows(struct db *db);
 /* The last error of this db was a UNIQUE or PRIMARY KEY rule. */
 bool db_is_conflict(const struct db *db);
+/* Commits from now on are of this kind; what was committed before is not made
+   better by it. Not in a transaction. */
+int db_set_sync(struct db *db, enum db_sync sync, struct err *err);
 /* Move the WAL into the file and empty it, so that what was deleted or wiped is
    gone from the disk. Not while statements are under way. */
 int db_checkpoint(struct db *db, struct err *err);

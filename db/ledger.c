@@ -78,7 +78,9 @@ static int take_lock(struct ledger *ledger, const char *directory,
 
 int ledger_open(const char *directory, struct ledger **out, struct err *err)
 {
-    struct db_options options = {.sync = DB_SYNC_OFF,
+    /* commits cost no sync, but a power cut must not leave half a checkpoint:
+       such a ledger would be of no use at all */
+    struct db_options options = {.sync = DB_SYNC_NORMAL,
                                  .create = true,
                                  .scripts = scripts,
                                  .script_count =
@@ -147,11 +149,17 @@ static int sync_file(const char *path, struct err *err)
 
 int ledger_make_durable(struct ledger *ledger, struct err *err)
 {
-    char wal[1200];
+    char wal[1200], directory[1200];
 
     snprintf(wal, sizeof(wal), "%s-wal", ledger->path);
-    return sync_file(wal, err) == -1 || sync_file(ledger->path, err) == -1 ? -1
-                                                                           : 0;
+    snprintf(directory, sizeof(directory), "%s", ledger->path);
+    *strrchr(directory, '/') = '\0';
+    if (db_set_sync(ledger->db, DB_SYNC_FULL, err) == -1)
+        return -1;
+    return sync_file(wal, err) == -1 || sync_file(ledger->path, err) == -1 ||
+                   sync_file(directory, err) == -1
+               ? -1
+               : 0;
 }
 
 /* ---- values ---- */

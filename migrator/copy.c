@@ -214,6 +214,19 @@ static bool is_listed(const struct copy *c, const char *name)
     return false;
 }
 
+/* A server with a sick disk leaves out what it cannot read. INBOX is always
+   there; another folder is believed to be gone when an ordinary pass, and not
+   only the last one, has missed it. */
+static int may_drop(const struct copy *c, const struct ledger_folder *f,
+                    struct err *err)
+{
+    if (strcmp(f->name, "INBOX") == 0 ||
+        (c->job->kind == JOB_FINAL && f->messages > 0))
+        return err_set(err, ERR_RETRY, "%s: legacy lists it no more",
+                       log_safe(f->name));
+    return 0;
+}
+
 /* Folders that legacy has no more. */
 static int drop_folders(struct copy *c, struct err *err)
 {
@@ -229,7 +242,8 @@ static int drop_folders(struct copy *c, struct err *err)
         }
         log_info("%s folder-gone folder=%s", c->job->address,
                  log_safe(f->name));
-        if (ledger_totals(c->ledger, f->id, &messages, &bytes, NULL, err) ==
+        if (may_drop(c, f, err) == -1 ||
+            ledger_totals(c->ledger, f->id, &messages, &bytes, NULL, err) ==
                 -1 ||
             ledger_begin(c->ledger, err) == -1 ||
             store_remove_folder(c->store, f->directory, err) == -1 ||
@@ -336,7 +350,11 @@ static int plan_task(struct copy *c, struct task *task, struct err *err)
         if (err->kind != ERR_ITEM)
             return -1;
         add_detail(c, f->name, "legacy lists it, but does not open it");
-        c->report->set_aside += f->uidvalidity == 0;
+        /* what we have of it may be old by now: no flip on that */
+        if (f->uidvalidity == 0)
+            c->report->set_aside++;
+        else
+            c->report->differences++;
         err_clear(err);
         task->way = PLAN_REFUSE;
         return 0;
@@ -473,7 +491,9 @@ static int mark_flip(struct copy *c, const struct tasks *tasks, struct err *err)
 /* Files of passes whose syncfs never came. */
 static int sync_leftovers(struct copy *c, struct err *err)
 {
-    if (c->job->kind == JOB_FINAL && !c->was_unsynced)
+    if (c->was_unsynced) /* perhaps nothing was written by this one */
+        return store_sync_all(c->store, err);
+    if (c->job->kind == JOB_FINAL)
         return 0; /* each file was brought to disk by itself */
     return store_sync(c->store, err);
 }

@@ -524,7 +524,9 @@ static int run_pass(struct copy_pass *p, enum plan_way way, struct err *err)
         return -1;
     if ((is_first || lists_are_stale(p)) && copy_touch(p, err) == -1)
         return -1; /* an empty folder is a folder, too */
-    if (is_doubtful && !is_first && way == PLAN_COMPARE && repair(p, err) == -1)
+    /* of a folder that the ledger does not know, too: files of a ledger that
+       was lost would stand beside those that come now */
+    if (is_doubtful && way == PLAN_COMPARE && repair(p, err) == -1)
         return -1;
     if (find_changes(p, way, err) == -1 || copy_fetch(p, err) == -1)
         return -1;

@@ -24,7 +24,9 @@ static int finish_file(struct store *store, int directory, FILE *file,
     int rc = 0;
 
     snprintf(aside, sizeof(aside), "%s" NEW_SUFFIX, name);
-    if (fflush(file) != 0 || (store->is_durable && fsync(fileno(file)) == -1))
+    /* a write that failed on the way is remembered only there */
+    if (ferror(file) || fflush(file) != 0 ||
+        (store->is_durable && fsync(fileno(file)) == -1))
         rc = store_fail(err, name);
     if (fclose(file) != 0 && rc == 0)
         rc = store_fail(err, name);

@@ -74,12 +74,17 @@ void store_close(struct store **store)
     free(s);
 }
 
-int store_sync(struct store *store, struct err *err)
+int store_sync_all(struct store *store, struct err *err)
 {
-    if (store->is_dirty && syncfs(store->root) == -1)
+    if (syncfs(store->root) == -1)
         return store_fail(err, "syncfs");
     store->is_dirty = false;
     return 0;
+}
+
+int store_sync(struct store *store, struct err *err)
+{
+    return store->is_dirty ? store_sync_all(store, err) : 0;
 }
 
 /* ---- one folder ---- */
@@ -384,6 +389,11 @@ static uint32_t uid_of(const struct store_folder *f, const char *name)
     return uidvalidity == f->uidvalidity && hash == f->hash ? uid : 0;
 }
 
+static bool is_ours(const char *name)
+{
+    return strstr(name, ".mailhaul,") != NULL;
+}
+
 /* Bring one file to what the ledger says; true: it is right now. */
 static bool repair_file(struct store_folder *f, const char *name,
                         const struct store_repair *repair)
@@ -421,9 +431,7 @@ int store_repair(struct store_folder *f, const struct store_repair *repair,
     }
     f->store->is_dirty = true;
     while ((entry = readdir(list)) != NULL)
-        if (strcmp(entry->d_name, ".") != 0 &&
-            strcmp(entry->d_name, "..") != 0 &&
-            !repair_file(f, entry->d_name, repair))
+        if (is_ours(entry->d_name) && !repair_file(f, entry->d_name, repair))
             unlinkat(f->cur, entry->d_name, 0);
     closedir(list);
     unlinkat(f->tmp, PART_NAME, 0);

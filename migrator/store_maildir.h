@@ -39,6 +39,8 @@ int store_open(const char *maildir, bool is_durable, struct store **out,
 void store_close(struct store **store);
 /* One syncfs, if anything was written. */
 int store_sync(struct store *store, struct err *err);
+/* The same, also for what was written by others before. */
+int store_sync_all(struct store *store, struct err *err);
 
 /* The witness says which epoch the mailbox was handed over in. */
 int store_write_witness(struct store *store, int64_t epoch, struct err *err);
@@ -85,8 +87,9 @@ int store_remove(struct store_folder *folder,
 /* ---- repair ---- */
 
 /* Look through the folder's files. known(ctx, uid, &message) says what the
-   ledger has of a UID (false: nothing); files that are not as it says are
-   renamed or removed; those that are right are told by found(ctx, uid). */
+   ledger has of a UID (false: nothing); files of ours that are not as it says
+   are renamed or removed; those that are right are told by found(ctx, uid).
+   What somebody else has put there is somebody's mail, and stays. */
 struct store_repair {
     bool (*known)(void *ctx, uint32_t uid, struct store_message *out);
     void (*found)(void *ctx, uint32_t uid);

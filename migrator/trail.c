@@ -36,6 +36,7 @@ struct trail {
     struct progress *progress;       /* borrowed */
     struct migration_report *report; /* borrowed */
     struct ledger *ledger;
+    bool is_durable; /* what is written to the ledger is on disk at once */
     struct source *source;
     struct source *local;     /* NULL until an open intent is looked up */
     struct store_imap *store; /* NULL until something is appended */
@@ -195,10 +196,20 @@ row_of(const struct trail *t, const struct arrival *a, enum ledger_state state)
     return row;
 }
 
+/* An intent must be on disk before its APPEND is on the wire, and the marks of
+   a mailbox that has moved must survive: lost, they would double it. */
+static int begin_writing(struct trail *t, struct err *err)
+{
+    if (!t->is_durable && ledger_make_durable(t->ledger, err) == -1)
+        return -1;
+    t->is_durable = true;
+    return ledger_begin(t->ledger, err);
+}
+
 static int save_row(struct trail *t, int64_t folder,
                     const struct ledger_message *row, struct err *err)
 {
-    if (ledger_begin(t->ledger, err) == -1)
+    if (begin_writing(t, err) == -1)
         return -1;
     if (ledger_message_save(t->ledger, folder, row, err) == -1) {
         ledger_rollback(t->ledger);
@@ -280,9 +291,6 @@ static int open_store(struct trail *t, struct err *err)
 {
     if (t->store != NULL)
         return 0;
-    /* an intent must be on disk before its APPEND is on the wire */
-    if (ledger_make_durable(t->ledger, err) == -1)
-        return -1;
     return store_imap_open(t->job, &t->store, err);
 }
 
@@ -413,7 +421,7 @@ static int trail_uids(struct trail *t, struct trail_folder *f, uint32_t *uids,
 static int save_folder(struct trail *t, struct ledger_folder *row,
                        struct err *err)
 {
-    if (ledger_begin(t->ledger, err) == -1)
+    if (begin_writing(t, err) == -1)
         return -1;
     if (ledger_folder_save(t->ledger, row, err) == -1) {
         ledger_rollback(t->ledger);
@@ -447,6 +455,31 @@ static int trail_news(struct trail *t, struct trail_folder *f, struct err *err)
     return save_folder(t, f->row, err);
 }
 
+static bool same_folder(const char *a, const char *b)
+{
+    if (strcasecmp(a, "INBOX") == 0)
+        return strcasecmp(b, "INBOX") == 0;
+    return strcmp(a, b) == 0;
+}
+
+/* What it holds now cannot be told from what was copied. The other folders go
+   on; a new INBOX may be somebody else's. */
+static int leave_out(struct trail *t, const struct ledger_folder *row,
+                     const struct source_status *status, struct err *err)
+{
+    err_set(err, ERR_SETUP,
+            "%s: UIDVALIDITY on legacy changed from %u to %u since the flip: "
+            "is it still the same mailbox?",
+            log_safe(row->name), row->uidvalidity, status->uidvalidity);
+    if (same_folder(row->name, "INBOX"))
+        return -1;
+    log_warn("trail folder left out: %s", err->text);
+    t->report->is_quiet = false;
+    if (t->refusals++ == 0)
+        t->refusal = *err;
+    return 0;
+}
+
 static int trail_folder(struct trail *t, struct trail_folder *f,
                         struct err *err)
 {
@@ -462,11 +495,7 @@ static int trail_folder(struct trail *t, struct trail_folder *f,
     }
     if (row->uidvalidity != 0 && status.uidvalidity != 0 &&
         row->uidvalidity != status.uidvalidity)
-        return err_set(err, ERR_SETUP,
-                       "%s: UIDVALIDITY on legacy changed from %u to %u since "
-                       "the flip: is it still the same mailbox?",
-                       log_safe(row->name), row->uidvalidity,
-                       status.uidvalidity);
+        return leave_out(t, row, &status, err);
     if (row->is_complete && status.uidnext != 0 &&
         status.uidnext == row->uidnext)
         return 0;
@@ -483,13 +512,6 @@ static int trail_folder(struct trail *t, struct trail_folder *f,
 }
 
 /* ---- the pass ---- */
-
-static bool same_folder(const char *a, const char *b)
-{
-    if (strcasecmp(a, "INBOX") == 0)
-        return strcasecmp(b, "INBOX") == 0;
-    return strcmp(a, b) == 0;
-}
 
 static struct ledger_folder *find_row(const struct trail *t, const char *name)
 {
@@ -572,11 +594,24 @@ static int open_body_file(struct trail *t, struct err *err)
     return 0;
 }
 
+/* The last delta leaves a row of every folder. Without them all that legacy
+   has would look new, and be appended to what was copied. */
+static int check_ledger(const struct trail *t, struct err *err)
+{
+    for (size_t i = 0; i < t->folder_count; i++)
+        if (t->folders[i].uidvalidity != 0)
+            return 0;
+    return err_set(err, ERR_SETUP,
+                   "%s: the ledger of this mailbox is lost; what was copied "
+                   "is not known",
+                   t->job->ledger_dir);
+}
+
 static int trail_pass(struct trail *t, struct err *err)
 {
     if (ledger_open(t->job->ledger_dir, &t->ledger, err) == -1 ||
         ledger_folders(t->ledger, &t->folders, &t->folder_count, err) == -1 ||
-        open_body_file(t, err) == -1 ||
+        check_ledger(t, err) == -1 || open_body_file(t, err) == -1 ||
         source_open(t->job, &t->source, err) == -1)
         return -1;
     t->report->is_quiet = true;

@@ -1,0 +1,153 @@
+"""What the worker does when ledger, store and legacy do not agree: nothing is
+doubled, nobody's mail is removed, and no flip comes of it."""
+
+import json
+import shutil
+import sqlite3
+import socketserver
+import threading
+
+import pytest
+
+from copy_faults_test import UIDS, Mailbox, Session
+
+BODIES = len(UIDS)
+
+
+class Folders(Session):
+    """Three folders, alike; server.hidden and server.refused name those that
+    LIST leaves out and STATUS refuses."""
+
+    def answer(self, tag, verb, rest):
+        names = ["INBOX", "Archive", "Work"]
+        if verb == "LIST":
+            for name in names:
+                if name not in self.server.hidden:
+                    self.say(f'* LIST () "/" {name}')
+        elif verb == "STATUS":
+            name = rest.split(" ")[0].strip('"')
+            if name in self.server.refused:
+                self.say(f"{tag} NO [SERVERBUG] internal error")
+                return True
+            self.say(f"* STATUS {name} (MESSAGES {BODIES} UIDNEXT 21"
+                     f" UIDVALIDITY {self.server.uidvalidity[name]})")
+        elif verb == "EXAMINE":
+            name = rest.split(" ")[0].strip('"')
+            self.say(f"* {BODIES} EXISTS")
+            self.say(f"* OK [UIDVALIDITY {self.server.uidvalidity[name]}] x")
+            self.say("* OK [UIDNEXT 21] x")
+        else:
+            return super().answer(tag, verb, rest)
+        self.say(f"{tag} OK done")
+        return True
+
+
+class Legacy(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Folders)
+        self.fault, self.heard, self.sessions, self.login = {}, [], 0, None
+        self.hidden, self.refused = set(), set()
+        self.uidvalidity = {"INBOX": 77, "Archive": 78, "Work": 79}
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def heard_appends(self):
+        return [line for line in self.heard if line.startswith("APPEND")]
+
+
+class Box(Mailbox):
+    def write_job(self, kind):
+        path = super().write_job(kind)
+        job = json.loads(path.read_text())
+        job.update(epoch=2, local_imap=job["legacy_imap"])
+        path.write_text(json.dumps(job))
+        return path
+
+    def files(self, folder=""):
+        return sorted(p.name for p in
+                      (self.folder / "Maildir" / folder / "cur").iterdir())
+
+
+@pytest.fixture
+def legacy():
+    server = Legacy()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def box(tmp_path, legacy):
+    made = Box(tmp_path, legacy)
+    assert made.copy()["kind"] == "none"
+    assert made.copy("delta")["differences"] == 0
+    assert len(made.files()) == len(made.files(".Archive")) == BODIES
+    return made
+
+
+def test_a_trail_without_its_ledger_appends_nothing(box, legacy):
+    assert box.copy("final")["kind"] == "none"
+    shutil.rmtree(box.folder / "ledger")
+    report = box.copy("trail")
+    assert report["kind"] == "setup", report
+    assert "ledger" in report["text"]
+    assert not legacy.heard_appends()
+
+
+def test_a_copy_without_its_ledger_doubles_no_file(box):
+    inbox = box.folder / "Maildir" / "cur"
+    for path in sorted(inbox.iterdir())[:5]:
+        path.rename(path.with_name(path.name + "T"))
+    shutil.rmtree(box.folder / "ledger")
+    assert box.copy("delta")["kind"] == "none"
+    assert len(box.stored()) == BODIES
+    assert len(box.files(".Archive")) == BODIES
+
+
+def test_what_others_put_into_the_mailbox_stays(box):
+    foreign = box.folder / "Maildir" / "cur" / "1700000000.M1P2.mx:2,"
+    foreign.write_text("Subject: delivered by somebody else\n\nx\n")
+    with sqlite3.connect(box.folder / "ledger" / "ledger.db") as ledger:
+        ledger.execute("UPDATE folder SET is_complete = 0")
+    assert box.copy("delta")["kind"] == "none"
+    assert foreign.exists()
+    assert len(box.files()) == BODIES + 1
+
+
+@pytest.mark.parametrize("kind", ["delta", "final"])
+def test_a_known_folder_that_does_not_open_stops_the_flip(box, legacy, kind):
+    legacy.refused.add("Archive")
+    report = box.copy(kind)
+    assert report["kind"] == "retry" or report["differences"] > 0, report
+    assert not (box.folder / "Maildir" / "mailhaul-witness").exists()
+    assert len(box.files(".Archive")) == BODIES
+
+
+def test_the_last_delta_does_not_drop_a_folder_with_mail(box, legacy):
+    legacy.hidden.add("Archive")
+    assert box.copy("final")["kind"] == "retry"
+    assert len(box.files(".Archive")) == BODIES
+    assert box.copy("delta")["kind"] == "none"
+    assert not (box.folder / "Maildir" / ".Archive").exists()
+
+
+def test_an_inbox_that_is_not_listed_is_not_dropped(box, legacy):
+    legacy.hidden.add("INBOX")
+    assert box.copy("delta")["kind"] == "retry"
+    assert len(box.files()) == BODIES
+
+
+def test_one_folder_made_anew_does_not_stop_the_trail_of_others(box, legacy):
+    assert box.copy("final")["kind"] == "none"
+    legacy.uidvalidity["Archive"] = 99
+    legacy.heard.clear()
+    report = box.copy("trail")
+    assert report["kind"] == "setup" and "Archive" in report["text"]
+    assert any(line.startswith("STATUS Work") for line in legacy.heard)
+    legacy.uidvalidity["INBOX"] = 98
+    legacy.heard.clear()
+    report = box.copy("trail")
+    assert report["kind"] == "setup" and "INBOX" in report["text"]
+    assert not legacy.heard_appends()
