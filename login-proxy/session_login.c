@@ -147,8 +147,10 @@ static void session_on_taught_late(void *ctx,
     s->lesson = NULL;
     if (lesson->outcome != BACKEND_IN || answer->account_id == 0)
         return;
-    if (answer->answer == ROUTE_TO_LOCAL && s->protocol == MAIL_IMAP) {
-        /* moved behind our back: what it reads is no longer the truth */
+    if (answer->answer == ROUTE_TO_LOCAL ||
+        (answer->answer != ROUTE_TO_LEGACY && s->protocol == MAIL_POP3)) {
+        /* Moved, or moving, behind our back: what it reads is no longer the
+           truth. Without its QUIT nothing is deleted where nobody looks. */
         session_on_told_to_end(s, 1000);
         return;
     }

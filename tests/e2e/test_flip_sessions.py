@@ -2,6 +2,7 @@
 their account is held."""
 
 import os
+import poplib
 import signal
 import threading
 import time
@@ -214,6 +215,33 @@ def test_pop3_session_makes_the_hold_give_way(flipping):
     flipping.await_moved(user)
     with world.imap(user) as imap:
         assert sorted(find_serials(imap)) == [f"{user}-{n}" for n in (1, 3, 4)]
+
+
+@pytest.mark.parametrize("moment", ["held", "local"])
+def test_pop3_session_that_mailhaul_learnt_too_late_deletes_nothing(
+        flipping, moment):
+    """Its first login is still being proven while another makes and moves the
+    account: what it would delete is gone nowhere, rather than on legacy only."""
+    world, user = flipping.world, flipping.newcomer()
+    proof = flipping.imap.stop(rb"EXAMINE INBOX", world.address(user))
+    pop = world.pop3(user)
+    proof.wait()
+    pop.dele(1)
+    world.imap(user).logout()
+    world.wait_account(user, copy="delta", clean=True)
+    final = flipping.hold(user)
+    if moment == "local":
+        final.release()
+        flipping.await_moved(user)
+    proof.release()
+    with pytest.raises((poplib.error_proto, OSError)):
+        for _ in range(100):
+            pop.noop()
+            time.sleep(0.1)
+    final.release()
+    flipping.await_moved(user)
+    for side in ("legacy", "local"):
+        assert len(flipping.places(user, f"{user}-0", side)) == 1
 
 
 def speak_on(connection, ending):
