@@ -334,24 +334,43 @@ def test_process_that_does_not_answer_sends_the_account_back(flipping,
     flipping.await_place(user, f"{user}-back")
 
 
+def drain_behind(world):
+    """SIGHUP while one process has a session: the pid of that process."""
+    old = set(world.pids("login"))
+    world.hang_up()
+    wait_until(lambda: len(set(world.pids("login")) - old) == 2, 30)
+    wait_until(lambda: len(old & set(world.pids("login"))) == 1, 30)
+    return (old & set(world.pids("login"))).pop()
+
+
 def test_old_generation_answers_the_hold(flipping):
     """A session on processes that drain since SIGHUP."""
     world, user = flipping.world, flipping.copied()
-    old = set(world.pids("login"))
     with world.imap_wire(user) as wire:
         wire.ok("SELECT INBOX")
-        world.kill("master", signal.SIGHUP)
-        wait_until(lambda: len(set(world.pids("login")) - old) == 2, 30)
-        wait_until(lambda: len(old & set(world.pids("login"))) == 1, 30)
+        old = drain_behind(world)
         assert wire.command("NOOP")[0].startswith(b"OK")
         with world.imap_wire(user) as other:  # by the new ones
             assert other.command("NOOP")[0].startswith(b"OK")
         flipping.cutover(user)
         assert wire.read_to_end() in (b"", FAREWELL)
     flipping.await_moved(user)
-    wait_until(lambda: not old & set(world.pids("login")), 30)
+    wait_until(lambda: old not in world.pids("login"), 30)
     with world.imap_wire(user) as wire:
         assert lives_locally(flipping, user, wire)
+
+
+def test_dead_process_of_an_old_generation_is_quiet(flipping):
+    """Nobody comes in its place, so nothing but its death can be heard."""
+    world, user = flipping.world, flipping.copied()
+    with world.imap_wire(user):
+        old = drain_behind(world)
+        os.kill(old, signal.SIGSTOP)
+        flipping.cutover(user)
+        flipping.await_held(user)
+        os.kill(old, signal.SIGKILL)
+        flipping.await_moved(user)
+    assert not flipping.logged(user, "hold-failed")
 
 
 def test_new_generation_during_a_hold(flipping):
@@ -359,7 +378,7 @@ def test_new_generation_during_a_hold(flipping):
     old = set(world.pids("login"))
     final = flipping.hold(user)
     client = Background(world.imap_wire, user)
-    world.kill("master", signal.SIGHUP)
+    world.hang_up()
     wait_until(lambda: len(set(world.pids("login")) - old) == 2, 30)
     late = Background(world.imap_wire, user)
     final.release()

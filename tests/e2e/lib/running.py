@@ -243,6 +243,10 @@ class RunningWorld(World):
                    0.05, lambda: f"orphans of mailhauld: {orphans}")
         return len(pids)
 
+    def hang_up(self):
+        """SIGHUP: mailhauld begins a new generation of its processes."""
+        os.kill(self.records.pid("mailhauld"), signal.SIGHUP)
+
     def family(self, name):
         """All processes of a server: itself and those below it."""
         pid = self.records.pid(name)
