@@ -261,6 +261,7 @@ static void on_hold(struct directory *d, const json_t *message)
 {
     int64_t account_id = wire_int(message, "account", 0);
     int64_t epoch = wire_int(message, "epoch", 0);
+    const char *address = wire_text(message, "address");
     struct hold **at = find_hold(d, account_id);
     struct hold *h = *at;
 
@@ -275,7 +276,8 @@ static void on_hold(struct directory *d, const json_t *message)
     log_debug("directory hold account=%lld epoch=%lld", (long long)account_id,
               (long long)epoch);
     d->ops->on_hold(d->ctx, account_id, epoch,
-                    wire_int(message, "quiet_within_ms", 0));
+                    wire_int(message, "quiet_within_ms", 0),
+                    address != NULL ? address : "");
 }
 
 static void on_release(struct directory *d, int64_t account_id, int64_t epoch)

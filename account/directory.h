@@ -29,9 +29,11 @@ struct directory_ops {
        directory_quiet() as soon as nothing of it is left towards legacy
        (possibly at once, from inside this call). Nobody calls back to take it
        away: a release follows. Told again with the same epoch after the
-       connection to state broke: quiet is then owed again. */
+       connection to state broke: quiet is then owed again. address: of the
+       account, for those who were let through before there was one; "" if
+       state does not say. */
     void (*on_hold)(void *ctx, int64_t account_id, int64_t epoch,
-                    int64_t quiet_within_ms);
+                    int64_t quiet_within_ms, const char *address);
     /* The hold with that epoch is over (flipped or not): what was ended for it
        has been; what is still running may go on; nothing more is to be ended.*/
     void (*on_release)(void *ctx, int64_t account_id, int64_t epoch);

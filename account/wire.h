@@ -15,7 +15,7 @@
  * state -> login, smtp
  *   answer   id, answer, account, address, epoch, password_state, legacy_user,
  *            local_user, imap, pop3, smtp (URLs; absent: none)
- *   hold     account, epoch, quiet_within_ms
+ *   hold     account, address, epoch, quiet_within_ms
  *   release  account, epoch
  *   welcome                                    after hello, once every hold in
  *                                              force has been sent: any other

@@ -53,6 +53,7 @@ struct state_flip {
     struct state_flip *next;
     struct state *state;
     int64_t account_id;
+    char address[ADDRESS_MAX];
     int64_t epoch; /* of the hold */
     enum flip_phase {
         FLIP_QUIETING, /* hold is sent, quiet is awaited */

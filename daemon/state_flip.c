@@ -62,9 +62,9 @@ static void flip_free(struct state_flip *flip)
 
 static json_t *hold_message(const struct state_flip *flip)
 {
-    return json_pack("{s:s,s:I,s:I,s:I}", "m", "hold", "account",
-                     (json_int_t)flip->account_id, "epoch",
-                     (json_int_t)flip->epoch, "quiet_within_ms",
+    return json_pack("{s:s,s:I,s:s,s:I,s:I}", "m", "hold", "account",
+                     (json_int_t)flip->account_id, "address", flip->address,
+                     "epoch", (json_int_t)flip->epoch, "quiet_within_ms",
                      (json_int_t)flip->quiet_ms);
 }
 
@@ -119,6 +119,7 @@ void state_flip_begin(struct state *s, struct account *account,
     flip = mem_alloc(sizeof(*flip));
     flip->state = s;
     flip->account_id = account->id;
+    memcpy(flip->address, account->address, sizeof(flip->address));
     flip->epoch = account->epoch;
     flip->phase = FLIP_QUIETING;
     flip->began_ms = loop_now_ms(s->loop);

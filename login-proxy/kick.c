@@ -6,11 +6,13 @@
 #include "login-proxy/kick.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 
 #define BUCKETS     4096u
+#define STRANGER    (-1)
 #define POLL_MS     50
 #define END_WAIT_MS 3000 /* for legacy's EOF after our half-close */
 
@@ -32,7 +34,8 @@ struct kick {
     int64_t quiet_ms;
     int64_t force_ms;
     struct tracked *bucket[BUCKETS];
-    struct hold *holds; /* owned; few at a time */
+    struct tracked *strangers[BUCKETS]; /* by address */
+    struct hold *holds;                 /* owned; few at a time */
 };
 
 struct kick *kick_new(struct loop *loop, struct directory *directory,
@@ -149,23 +152,28 @@ static void hold_pass(void *ctx)
     }
 }
 
-void kick_add(struct kick *kick, struct tracked *t, int64_t account_id,
-              int64_t epoch, enum track_kind kind)
+static void link_into(struct tracked **bucket, struct tracked *t,
+                      int64_t account_id)
 {
-    struct tracked **bucket = bucket_of(kick, account_id);
-    struct hold *hold = hold_of(kick, account_id);
-
-    if (account_id == 0)
-        return;
-    kick_remove(kick, t);
     t->account_id = account_id;
-    t->kind = kind;
     t->is_ending = false;
     t->next = *bucket;
     t->link = bucket;
     if (t->next != NULL)
         t->next->link = &t->next;
     *bucket = t;
+}
+
+void kick_add(struct kick *kick, struct tracked *t, int64_t account_id,
+              int64_t epoch, enum track_kind kind)
+{
+    struct hold *hold = hold_of(kick, account_id);
+
+    if (account_id == 0)
+        return;
+    kick_remove(kick, t);
+    t->kind = kind;
+    link_into(bucket_of(kick, account_id), t, account_id);
     if (hold == NULL)
         return;
     /* An answer younger than the hold: its release was lost with a state
@@ -174,6 +182,38 @@ void kick_add(struct kick *kick, struct tracked *t, int64_t account_id,
         hold_drop(hold);
     else
         timer_start(hold->poll, 0);
+}
+
+static struct tracked **strangers_of(struct kick *kick, const char *address)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+
+    for (; *address != '\0'; address++)
+        hash = (hash ^ (unsigned char)*address) * 1099511628211u;
+    return &kick->strangers[hash % BUCKETS];
+}
+
+void kick_add_stranger(struct kick *kick, struct tracked *t,
+                       const char *address, enum track_kind kind)
+{
+    kick_remove(kick, t);
+    t->kind = kind;
+    t->address = address;
+    link_into(strangers_of(kick, address), t, STRANGER);
+}
+
+void kick_adopt(struct kick *kick, int64_t account_id, const char *address)
+{
+    struct tracked *t = *strangers_of(kick, address);
+    struct tracked *next;
+
+    for (; t != NULL; t = next) {
+        next = t->next;
+        if (strcmp(t->address, address) != 0)
+            continue;
+        kick_remove(kick, t);
+        link_into(bucket_of(kick, account_id), t, account_id);
+    }
 }
 
 void kick_change(struct kick *kick, struct tracked *t, enum track_kind kind)

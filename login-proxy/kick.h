@@ -32,7 +32,8 @@ struct track_ops {
 
 /* Embedded in what is tracked; zeroed: not tracked. */
 struct tracked {
-    int64_t account_id; /* 0: not tracked */
+    int64_t account_id;  /* 0: not tracked; -1: of no account yet */
+    const char *address; /* borrowed, if of no account yet */
     enum track_kind kind;
     bool is_ending;
     int64_t end_by_ms; /* if is_ending: later it may have been cut */
@@ -54,12 +55,18 @@ void kick_free(struct kick **kick);
    that sent it there. account_id 0: nothing happens. */
 void kick_add(struct kick *kick, struct tracked *t, int64_t account_id,
               int64_t epoch, enum track_kind kind);
+/* The same for somebody who is no account (yet): found by his canonical address,
+   which must live as long as he is tracked, when he has become one. */
+void kick_add_stranger(struct kick *kick, struct tracked *t,
+                       const char *address, enum track_kind kind);
 /* It is spliced now. */
 void kick_change(struct kick *kick, struct tracked *t, enum track_kind kind);
 /* It has nothing more with legacy. Nothing happens if it is not tracked. */
 void kick_remove(struct kick *kick, struct tracked *t);
 
-/* For struct directory_ops. */
+/* For struct directory_ops. Strangers of that address are of the account from
+   now on. */
+void kick_adopt(struct kick *kick, int64_t account_id, const char *address);
 void kick_hold(struct kick *kick, int64_t account_id, int64_t epoch,
                int64_t quiet_within_ms);
 void kick_release(struct kick *kick, int64_t account_id, int64_t epoch);

@@ -9,10 +9,11 @@
 #include "login-proxy/session.h"
 
 static void login_on_hold(void *ctx, int64_t account_id, int64_t epoch,
-                          int64_t quiet_within_ms)
+                          int64_t quiet_within_ms, const char *address)
 {
     struct login *login = ctx;
 
+    kick_adopt(login->kick, account_id, address);
     kick_hold(login->kick, account_id, epoch, quiet_within_ms);
 }
 

@@ -447,7 +447,9 @@ static void session_connect(struct session *s)
     a->is_lesson_due = is_legacy && is_lesson_due(s);
     query.wants_stat =
         a->is_lesson_due && a->answer.legacy_imap.host[0] == '\0';
-    if (a->answer.answer == ROUTE_TO_LEGACY || a->answer.answer == ROUTE_PASS)
+    if (is_legacy && a->answer.account_id == 0)
+        kick_add_stranger(s->login->kick, &s->tracked, s->address, TRACK_LOGIN);
+    else if (is_legacy)
         kick_add(s->login->kick, &s->tracked, a->answer.account_id,
                  a->answer.epoch, TRACK_LOGIN);
     session_enter(s, SESSION_BACKEND);

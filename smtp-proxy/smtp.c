@@ -93,7 +93,7 @@ static void drop_hold(struct smtp *s, int64_t account_id)
 }
 
 static void on_hold(void *ctx, int64_t account_id, int64_t epoch,
-                    int64_t quiet_within_ms)
+                    int64_t quiet_within_ms, const char *address)
 {
     struct smtp *s = ctx;
     struct session *next;
@@ -101,6 +101,7 @@ static void on_hold(void *ctx, int64_t account_id, int64_t epoch,
     struct hold *h;
 
     (void)quiet_within_ms; /* what is in its text is never cut */
+    (void)address; /* whoever was nobody at RCPT is put off, by whatever name */
     for (struct session *e = s->sessions; e != NULL; e = next) {
         struct transaction *t = smtp_session_transaction(e);
 

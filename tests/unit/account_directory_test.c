@@ -86,9 +86,11 @@ static void close_door(void)
     unlink(path);
 }
 
-static void on_hold(void *ctx, int64_t id, int64_t epoch, int64_t within_ms)
+static void on_hold(void *ctx, int64_t id, int64_t epoch, int64_t within_ms,
+                    const char *address)
 {
     (void)ctx;
+    (void)address;
     assert_int_equal(within_ms, 5000);
     note("hold", id, epoch);
     if (is_quiet_at_once)

@@ -251,12 +251,60 @@ static void test_sessions_on_local_are_left_alone(void **state)
     hear_end(local);
 }
 
+/* Let through while the domain took nobody in. */
+static int stranger(int *legacy_out)
+{
+    int client = imap_client(&st);
+
+    say(client, "a LOGIN anna secret\r\n");
+    state_answer(&st, "ask", "pass", 0, 0, "none");
+    *legacy_out = legacy_lets_in(&st);
+    hear_start(client, "a OK");
+    return client;
+}
+
+static void test_who_was_no_account_yet_is_ended_too(void **state)
+{
+    int first_legacy;
+    int first = stranger(&first_legacy);
+    int second_legacy;
+    int second = stranger(&second_legacy);
+
+    (void)state;
+    usleep(200000);
+    state_order(&st, "hold", 2);
+    hear_end(first_legacy);
+    hear_end(second_legacy);
+    close(first);
+    close(second);
+    hear_quiet(2, false);
+}
+
+static void test_a_stranger_logging_in_starts_over(void **state)
+{
+    int client = imap_client(&st);
+    int legacy;
+
+    (void)state;
+    say(client, "a LOGIN anna secret\r\n");
+    state_answer(&st, "ask", "prove", 0, 0, "none");
+    legacy = legacy_lets_in(&st);
+    hear(legacy, "P1 NAMESPACE");
+    state_order(&st, "hold", 2);
+    hear_end(legacy);
+    state_answer(&st, "ask", "refuse", 0, 0, "none");
+    hear_quiet(2, false);
+    close(client);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_with_nobody_there_it_is_quiet_at_once),
+        T(test_who_was_no_account_yet_is_ended_too),
+        T(test_a_stranger_logging_in_starts_over),
         T(test_a_login_under_way_starts_over_unnoticed),
         T(test_a_quiet_session_is_ended_with_a_word),
         T(test_no_word_is_said_where_compress_may_be_on),

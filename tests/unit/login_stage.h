@@ -315,8 +315,9 @@ static inline void state_answer(struct stage *st, const char *question,
 
 static inline void state_order(struct stage *st, const char *what, int epoch)
 {
-    state_say(st, json_pack("{s:s, s:i, s:i, s:i}", "m", what, "account", 7,
-                            "epoch", epoch, "quiet_within_ms", 8000));
+    state_say(st, json_pack("{s:s, s:i, s:s, s:i, s:i}", "m", what, "account",
+                            7, "address", ADDRESS, "epoch", epoch,
+                            "quiet_within_ms", 8000));
 }
 
 /* The legacy IMAP server lets anna in with "secret" and shows her INBOX. */
