@@ -101,7 +101,8 @@ void conn_set_deadline_ms(struct conn *c, int64_t wait_ms);
 void conn_half_close(struct conn *c);
 
 /* Send what is queued, shut our side, wait for the peer to close (all in 5 s at
-   most), close; no further callback. *c is NULL at once. */
+   most, and for 1 MB of what he still sends), close; no further callback. *c is
+   NULL at once. */
 void conn_finish(struct conn **c);
 /* Close at once; no further callback. Freed after this turn of the loop. */
 void conn_free(struct conn **c);

@@ -62,6 +62,7 @@ struct conn {
     int64_t deadline_ms; /* these three: 0 for none */
     int64_t setup_until_ms;
     int64_t finish_until_ms;
+    size_t linger_bytes; /* thrown away since our FIN */
 
     uint64_t bytes_in;
     uint64_t bytes_out;

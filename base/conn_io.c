@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #define SCRATCH_SIZE (64u << 10)
+#define LINGER_MAX   (1u << 20)
 
 enum io_result { IO_DONE, IO_WAIT, IO_EOF, IO_FAILED };
 
@@ -249,7 +250,8 @@ void conn_shake(struct conn *c)
 }
 
 /* The last bytes, our FIN, then wait for the peer's: closing with bytes unread
-   would send a reset, which can overtake what we said last. */
+   would send a reset, which can overtake what we said last. Who does not stop
+   sending gets it. */
 void conn_linger(struct conn *c)
 {
     struct err err = {0};
@@ -271,7 +273,10 @@ void conn_linger(struct conn *c)
         /* by the socket, past TLS: nobody looks at it any more */
         result = c->is_half_closed ? read_clear(c, SCRATCH_SIZE, &length, &err)
                                    : IO_WAIT;
-        c->is_eof = result == IO_EOF || result == IO_FAILED;
+        if (result == IO_DONE)
+            c->linger_bytes += length;
+        c->is_eof = result == IO_EOF || result == IO_FAILED ||
+                    c->linger_bytes > LINGER_MAX;
     }
     if (c->is_eof && c->is_half_closed)
         conn_destroy(c);

@@ -143,6 +143,10 @@ class OldServer:
         self.close()
 
 
+def text(raw):
+    return raw.decode(errors="surrogateescape")
+
+
 def decoded(word):
     try:
         return base64.b64decode(word + b"=" * (-len(word) % 4))
@@ -246,7 +250,7 @@ class OldImap(OldServer):
         self._login(peer, tag, how, *decoded(words[1]).split(b"\0")[1:])
 
     def _login(self, peer, tag, how, user, password):
-        user, password = user.decode(), password.decode()
+        user, password = text(user), text(password)
         self.logins.append((how, user, password, peer.is_tls))
         for line in self.before:
             peer.line(line)
@@ -301,7 +305,7 @@ class OldPop3(OldServer):
                 peer.line("+OK 0 0" if verb == "STAT" else "+OK")
 
     def _login(self, peer, how, user, password):
-        user, password = user.decode(), password.decode()
+        user, password = text(user), text(password)
         self.logins.append((how, user, password, peer.is_tls))
         peer.line(self.on_login(peer, user, password))
 
