@@ -217,11 +217,9 @@ def test_pop3_session_makes_the_hold_give_way(flipping):
         assert sorted(find_serials(imap)) == [f"{user}-{n}" for n in (1, 3, 4)]
 
 
-@pytest.mark.parametrize("moment", ["held", "local"])
-def test_pop3_session_that_mailhaul_learnt_too_late_deletes_nothing(
-        flipping, moment):
-    """Its first login is still being proven while another makes and moves the
-    account: what it would delete is gone nowhere, rather than on legacy only."""
+def test_pop3_session_not_learnt_yet_keeps_the_hold_away(flipping):
+    """Its first login is still being proven while another makes the account
+    and would move it: what it deletes is deleted on both sides."""
     world, user = flipping.world, flipping.newcomer()
     proof = flipping.imap.stop(rb"EXAMINE INBOX", world.address(user))
     pop = world.pop3(user)
@@ -229,19 +227,15 @@ def test_pop3_session_that_mailhaul_learnt_too_late_deletes_nothing(
     pop.dele(1)
     world.imap(user).logout()
     world.wait_account(user, copy="delta", clean=True)
-    final = flipping.hold(user)
-    if moment == "local":
-        final.release()
-        flipping.await_moved(user)
+    flipping.cutover(user)
+    wait_until(lambda: flipping.logged(user, "must not be cut"), 30)
+    world.wait_account(user, route="legacy", copy="delta")
     proof.release()
-    with pytest.raises((poplib.error_proto, OSError)):
-        for _ in range(100):
-            pop.noop()
-            time.sleep(0.1)
-    final.release()
+    pop.quit()
+    flipping.cutover(user)
     flipping.await_moved(user)
     for side in ("legacy", "local"):
-        assert len(flipping.places(user, f"{user}-0", side)) == 1
+        assert flipping.places(user, f"{user}-0", side) == []
 
 
 def speak_on(connection, ending):
