@@ -173,6 +173,11 @@ class RunningWorld(World):
         part.write_text("".join(rows))
         part.chmod(0o644)
         part.rename(path)
+        # Dovecot looks at the file once a second at most
+        test = ["doveadm", "-c", str(self.legacy_dovecot.conf), "auth", "test",
+                self.address(user), password]
+        wait_until(lambda: subprocess.run(test, capture_output=True)
+                   .returncode == 0)
 
     # mailhaul
 
