@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/smtp.h"
+#include "smtp-proxy/trace.h"
 
 #define INPUT_MAX 8192
 
@@ -250,10 +251,22 @@ static void on_text_reply(struct backend *b)
         backend_lose(b, ERR_PEER, "a reply before the end of the text");
 }
 
+static bool is_ourselves(const struct backend *b)
+{
+    char greeting[TRACE_GREETING_MAX];
+
+    trace_greeting(b->options.node, is_lmtp(b), greeting);
+    return b->state == BS_BANNER && strcmp(b->reply.text, greeting) == 0;
+}
+
 static void on_opening_reply(struct backend *b)
 {
     bool is_good = b->reply.code / 100 == 2;
 
+    if (is_ourselves(b)) {
+        backend_lose(b, ERR_SETUP, "this hop is mailhaul itself");
+        return;
+    }
     if (!is_good && b->state == BS_HELLO && !is_lmtp(b) &&
         b->reply.code / 100 == 5 && b->url.tls != TLS_STARTTLS) {
         backend_enter(b, BS_HELO);

@@ -519,13 +519,15 @@ static void on_ready(void *ctx)
 {
     struct session *s = ctx;
     bool is_new = s->state == SS_GREET;
+    char greeting[TRACE_GREETING_MAX];
 
     session_enter(s, SS_COMMAND);
-    if (is_new)
-        conn_printf(s->conn, "220 %s %s mailhaul\r\n", s->options.site->node,
-                    s->options.is_lmtp ? "LMTP" : "ESMTP");
-    else
+    if (!is_new) {
         log_debug("smtp %s tls=%s", s->id, conn_tls_version(s->conn));
+        return;
+    }
+    trace_greeting(s->options.site->node, s->options.is_lmtp, greeting);
+    conn_printf(s->conn, "220 %s\r\n", greeting);
 }
 
 /* What the hop has been given the dot of must be heard out, client or not: its

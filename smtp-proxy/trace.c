@@ -97,3 +97,10 @@ void trace_write(const struct trace *trace, const struct trace_origin *origin,
                origin->address, trace->node, origin->with, origin->id, date,
                trace->node);
 }
+
+void trace_greeting(const char *node, bool is_lmtp,
+                    char out[TRACE_GREETING_MAX])
+{
+    snprintf(out, TRACE_GREETING_MAX, "%s %s mailhaul", node,
+             is_lmtp ? "LMTP" : "ESMTP");
+}

@@ -46,4 +46,11 @@ struct trace_origin {
 void trace_write(const struct trace *trace, const struct trace_origin *origin,
                  struct buf *out);
 
+#define TRACE_GREETING_MAX 300
+
+/* The text of this node's greeting. A hop that greets so is the node itself:
+   asking it for a recipient would ask us, and so on without end. */
+void trace_greeting(const char *node, bool is_lmtp,
+                    char out[TRACE_GREETING_MAX]);
+
 #endif

@@ -688,7 +688,8 @@ static void on_lost(void *ctx, const struct err *err)
 {
     struct transaction *t = ctx;
 
-    log_warn("smtp %s hop state=%s lost=\"%s\"", t->id, state_name[t->state],
+    log_line(err->kind == ERR_SETUP ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN,
+             "smtp %s hop state=%s lost=\"%s\"", t->id, state_name[t->state],
              log_safe(err->text));
     switch (t->state) {
     case TS_IDLE: drop_backend(t); return;

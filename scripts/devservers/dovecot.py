@@ -173,7 +173,7 @@ class Dovecot:
                 separator="." if s.legacy_prefix else "/", **words)
             accounts += s.legacy_conf
         else:
-            accounts = LOCAL.format(**words)
+            accounts = LOCAL.format(**words) + s.local_conf
             sql = self.folder / "sql.conf"
             sql.write_text(SQL.format(auth_db=s.auth_db))
             sql.chmod(0o644)

@@ -53,6 +53,7 @@ class Settings:
     hold_seconds: int = 20
     log_level: str = "info"
     legacy_conf: str = ""  # lines of Dovecot's configuration, for legacy
+    local_conf: str = ""  # and for local
 
     @property
     def owner(self):

@@ -67,7 +67,7 @@ class Connection:
 
     def __init__(self, gate, client, server):
         self.gate, self.client, self.server = gate, client, server
-        self.users, self.heard = set(), b""
+        self.users, self.heard = set(), bytearray()
         self.is_over = False
         self.speaking = threading.Lock()
         for source, sink, side in ((client, server, "command"),
@@ -131,10 +131,10 @@ class NoLock:
 class Gate:
     """Listens on `port`, relays to `target` (both on loopback)."""
 
-    def __init__(self, target):
+    def __init__(self, target, host="127.0.0.1"):
         self.target = target
         self.stops, self.all, self.nobody = [], [], NoLock()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.listener = socket.create_server((host, 0), backlog=128)
         self.port = self.listener.getsockname()[1]
         self.is_open = True
         threading.Thread(target=self._accept, daemon=True).start()
