@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define TRAIL_DENIED_MS (60 * 60 * 1000LL)
+
 void state_results_count(struct account *a,
                          const struct migration_report *report)
 {
@@ -77,6 +79,13 @@ static void failed(struct state *s, const struct job *job, struct account *a,
     log_warn("account %s job=%s failed kind=%s: %s", a->address,
              job_kind_name(job->kind), err_kind_name(outcome->kind),
              log_safe(outcome->text));
+    if (outcome->kind == ERR_DENIED && job->kind == JOB_TRAIL) {
+        /* legacy may mean it for an hour only, and nobody who is served by
+           local brings this password again: it is kept, and tried rarely */
+        state_store(s, a);
+        state_jobs_queue(s, a, d, JOB_TRAIL, now + TRAIL_DENIED_MS);
+        return;
+    }
     if (outcome->kind == ERR_DENIED) {
         denied(s, a);
         return;

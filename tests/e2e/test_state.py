@@ -314,6 +314,21 @@ def test_flip_waits_for_every_peer_and_releases(daemon):
     daemon.wait_for("u@a.test", password_state="confirmed")
 
 
+def test_trail_that_legacy_refuses_keeps_the_password_and_goes_on(daemon):
+    login, jobs = Login(daemon, 900001), Jobs(daemon)
+    login.expect("answer", id=login.learn("u@a.test"))
+    jobs.copy()
+    login.quiet(login.expect("hold"))
+    jobs.done(jobs.take("final"), folders=2, messages=3)
+    began = time.time()
+    jobs.done(jobs.take("trail"), kind="denied", text="overloaded")
+    shown = daemon.wait_for("u@a.test", last_error_kind="denied")
+    assert shown["password_sealed"] and shown["copy"] == "trail"
+    control = sqlite3.connect(daemon.state / "control.db")
+    [(due,)] = control.execute("select due_at from jobs where kind = 'trail'")
+    assert began + 60 < due / 1000 < began + 2 * 3600
+
+
 def test_busy_gives_the_hold_up_at_once_and_is_no_failure(daemon):
     login, jobs = Login(daemon, 900001), Jobs(daemon)
     login.expect("answer", id=login.learn("u@a.test"))
