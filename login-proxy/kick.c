@@ -13,13 +13,14 @@
 
 #define BUCKETS     4096u
 #define STRANGER    (-1)
-#define POLL_MS     50
+#define POLL_MS     50 /* also how long a "busy" of others is waited for */
 #define END_WAIT_MS 3000 /* for legacy's EOF after our half-close */
 
 struct hold {
     struct kick *kick;
     int64_t account_id;
     int64_t epoch;
+    int64_t end_from_ms; /* no session is ended before */
     int64_t force_at_ms;
     int64_t end_wait_ms;
     bool wants_trail;
@@ -98,12 +99,13 @@ static void end_session(struct hold *hold, struct tracked *t, bool is_forced)
 /* True if it is still there afterwards. */
 static bool press(struct hold *hold, struct tracked *t)
 {
-    bool is_forced = loop_now_ms(hold->kick->loop) >= hold->force_at_ms;
+    int64_t now = loop_now_ms(hold->kick->loop);
+    bool is_forced = now >= hold->force_at_ms;
 
     switch (t->kind) {
     case TRACK_LOGIN: t->ops->leave(t->ctx); return false;
     case TRACK_IMAP:
-        if (!t->is_ending &&
+        if (!t->is_ending && now >= hold->end_from_ms &&
             (is_forced || t->ops->is_quiet(t->ctx, hold->kick->quiet_ms)))
             end_session(hold, t, is_forced);
         return true;
@@ -258,6 +260,9 @@ void kick_hold(struct kick *kick, int64_t account_id, int64_t epoch,
     hold->kick = kick;
     hold->account_id = account_id;
     hold->epoch = epoch;
+    /* where another process has a POP3 session, this hold is over at once, and
+       no session shall have been ended for nothing */
+    hold->end_from_ms = loop_now_ms(kick->loop) + POLL_MS;
     hold->force_at_ms = loop_now_ms(kick->loop) + force_ms;
     hold->end_wait_ms =
         quiet_within_ms / 4 < END_WAIT_MS ? quiet_within_ms / 4 : END_WAIT_MS;

@@ -12,7 +12,7 @@ from lib.snapshot import find_serials
 from lib.waiting import wait_until
 
 WORLD = {"cutover": "manual", "more_users": 20, "trail_inbox_seconds": 300,
-         "trail_seconds": 600}
+         "trail_seconds": 600, "delta_seconds": 2}
 
 
 def change_on_legacy(world, user):
@@ -134,6 +134,20 @@ def test_state_killed_while_sessions_become_quiet(flipping):
     flipping.cutover(user)
     flipping.await_moved(user)
     flipping.await_place(user, serial)
+
+
+def test_session_older_than_the_state_process_is_ended(flipping):
+    world, user = flipping.world, flipping.copied()
+    with world.imap_wire(user) as wire:
+        wire.ok("SELECT INBOX")
+        assert world.kill("state") == 1
+        assert wire.command("NOOP")[0].startswith(b"OK")
+        flipping.cutover(user)
+        flipping.await_moved(user)
+        wire.read_to_end()
+    with world.imap_wire(user) as wire:
+        wire.ok("SELECT INBOX")
+    assert not flipping.imap.of(world.address(user))
 
 
 def test_everything_killed_in_held(flipping):

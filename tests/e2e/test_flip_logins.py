@@ -85,6 +85,18 @@ def test_wrong_password_beside_the_right_one(flipping):
     world.imap(user).logout()
 
 
+def test_wrong_password_while_held_is_refused_behind_the_flip(flipping):
+    world, user = flipping.world, flipping.copied()
+    final = flipping.hold(user)
+    bad = Background(world.imap, user, "mailhaul", "none", "guessed")
+    good = Background(world.imap, user)
+    final.release()
+    good.result().logout()
+    with pytest.raises(Exception, match="AUTHENTICATIONFAILED"):
+        bad.result()
+    flipping.await_moved(user)
+
+
 class Visitor(threading.Thread):
     """Logs in over and over, reads and leaves. Nothing may fail but a session
     that ends after its login, which a client takes for a lost connection."""

@@ -2,7 +2,6 @@
 their account is held."""
 
 import os
-import poplib
 import signal
 import threading
 import time
@@ -215,6 +214,37 @@ def test_pop3_session_makes_the_hold_give_way(flipping):
     flipping.await_moved(user)
     with world.imap(user) as imap:
         assert sorted(find_serials(imap)) == [f"{user}-{n}" for n in (1, 3, 4)]
+
+
+def by_process(world, keeps, make):
+    """make() served by the login process of that number: the others stand
+    still meanwhile."""
+    others = [pid for n, pid in enumerate(sorted(world.pids("login")))
+              if n != keeps]
+    for pid in others:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        return make()
+    finally:
+        for pid in others:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_hold_that_gives_way_ends_no_session(flipping):
+    """POP3 in one process, IMAP in the other."""
+    world, user = flipping.world, flipping.copied()
+    pop = by_process(world, 0, lambda: world.pop3(user))
+    with by_process(world, 1, lambda: world.imap_wire(user)) as wire:
+        wire.ok("SELECT INBOX")
+        time.sleep(0.5)  # by now it is quiet
+        flipping.cutover(user)
+        wait_until(lambda: flipping.logged(user, "must not be cut"), 30)
+        world.wait_account(user, route="legacy", copy="delta")
+        assert wire.command("NOOP")[0].startswith(b"OK")
+        pop.quit()
+        flipping.cutover(user)
+        assert wire.read_to_end() in (b"", FAREWELL)
+    flipping.await_moved(user)
 
 
 def test_pop3_session_not_learnt_yet_keeps_the_hold_away(flipping):
