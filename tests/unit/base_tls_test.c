@@ -2,7 +2,9 @@
 
 #include "tests/unit/base_loopback.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <sys/stat.h>
 
 /* A worker's dialogue, in a thread of its own; the server is on the loop. */
 struct worker {
@@ -159,6 +161,60 @@ static void test_an_unknown_ca_is_refused_with_its_reason(void **state)
     world_close(&w);
 }
 
+static void remove_hashed(const char *directory)
+{
+    DIR *dir = opendir(directory);
+    const struct dirent *entry;
+
+    assert_non_null(dir);
+    while ((entry = readdir(dir)) != NULL)
+        unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+    assert_int_equal(rmdir(directory), 0);
+}
+
+static bool is_trusted_by_the_system(const char *file, const char *directory)
+{
+    struct world w;
+    bool is_trusted;
+
+    setenv("SSL_CERT_FILE", file, 1);
+    setenv("SSL_CERT_DIR", directory, 1);
+    world_open(&w, TLS_IMPLICIT, "localhost", "other.pem");
+    unsetenv("SSL_CERT_FILE");
+    unsetenv("SSL_CERT_DIR");
+    world_accept(&w);
+    if (w.server.conn != NULL)
+        conn_write(w.server.conn, "welcome", 7);
+    world_join(&w);
+    is_trusted = w.worker.result == 0;
+    world_close(&w);
+    return is_trusted;
+}
+
+/* Beside the CA file of the configuration: a bundle, a directory of hashed
+   names, or both in one place, as Debian has them. */
+static void test_authorities_of_the_system_are_trusted(void **state)
+{
+    char hashed[160], bundle[160], nowhere[160];
+
+    (void)state;
+    snprintf(hashed, sizeof hashed, "%s/hashed", cert_dir);
+    snprintf(bundle, sizeof bundle, "%s/hashed/bundle.crt", cert_dir);
+    snprintf(nowhere, sizeof nowhere, "%s/nowhere", cert_dir);
+    assert_true(is_trusted_by_the_system(in_cert_dir("ca.pem"), nowhere));
+    assert_false(is_trusted_by_the_system(nowhere, nowhere));
+    assert_int_equal(mkdir(hashed, 0700), 0);
+    assert_int_equal(symlink("../ca.pem", bundle), 0);
+    assert_true(is_trusted_by_the_system(bundle, hashed));
+    assert_int_equal(unlink(bundle), 0);
+    assert_int_equal(link(in_cert_dir("ca.pem"), bundle), 0);
+    run_openssl((const char *[]){"openssl", "rehash", hashed, NULL});
+    assert_true(is_trusted_by_the_system(bundle, hashed));
+    assert_true(is_trusted_by_the_system(nowhere, hashed));
+    remove_hashed(hashed);
+}
+
 static void test_a_silent_server_is_given_up(void **state)
 {
     struct world w;
@@ -215,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_the_stream_speaks_clear_and_tls),
         cmocka_unit_test(test_the_stream_starts_tls_when_told),
         cmocka_unit_test(test_an_unknown_ca_is_refused_with_its_reason),
+        cmocka_unit_test(test_authorities_of_the_system_are_trusted),
         cmocka_unit_test(test_a_silent_server_is_given_up),
         cmocka_unit_test(test_nobody_there_is_for_later),
         cmocka_unit_test(test_bad_settings_are_told),
