@@ -13,7 +13,7 @@
 
 #define BUCKETS     4096u
 #define STRANGER    (-1)
-#define POLL_MS     50 /* also how long a "busy" of others is waited for */
+#define POLL_MS     50   /* also how long a "busy" of others is waited for */
 #define END_WAIT_MS 3000 /* for legacy's EOF after our half-close */
 
 struct hold {
