@@ -1,5 +1,6 @@
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -58,6 +59,11 @@ void err_clear(struct err *err)
         return;
     err->kind = ERR_NONE;
     err->text[0] = '\0';
+}
+
+enum err_kind err_kind_of_errno(int number)
+{
+    return number == ENOSPC || number == EDQUOT ? ERR_RETRY : ERR_SETUP;
 }
 
 const char *err_kind_name(enum err_kind kind)

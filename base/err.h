@@ -8,7 +8,7 @@
 
 enum err_kind {
     ERR_NONE,
-    ERR_RETRY,  /* network or peer in trouble: same work again, later */
+    ERR_RETRY,  /* network, peer or a full disk: same work again, later */
     ERR_DENIED, /* credentials refused: tell the user, never retry */
     ERR_ITEM,   /* this one message is unusable: record it, go on */
     ERR_PEER,   /* peer broke the protocol: drop the connection, then retry */
@@ -29,6 +29,10 @@ int err_set(struct err *err, enum err_kind kind, const char *format, ...)
 /* Put "prefix: " before the text that *err already has. Returns -1. */
 int err_prefix(struct err *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* What a failed system call on our own files means: a disk that is full gets
+   room again, everything else waits for an operator. */
+enum err_kind err_kind_of_errno(int number);
 
 /* Make *err say that nothing went wrong. */
 void err_clear(struct err *err);

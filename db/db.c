@@ -37,9 +37,12 @@ static int fail(struct db *db, const char *what, struct err *err)
 {
     int code = sqlite3_errcode(db->sqlite);
     int extended = sqlite3_extended_errcode(db->sqlite);
-    enum err_kind kind =
-        code == SQLITE_BUSY || code == SQLITE_LOCKED ? ERR_RETRY : ERR_SETUP;
+    enum err_kind kind = ERR_SETUP;
 
+    if (code == SQLITE_BUSY || code == SQLITE_LOCKED || code == SQLITE_FULL)
+        kind = ERR_RETRY;
+    else if (code == SQLITE_IOERR || code == SQLITE_CANTOPEN)
+        kind = err_kind_of_errno(sqlite3_system_errno(db->sqlite));
     db->is_conflict = extended == SQLITE_CONSTRAINT_UNIQUE ||
                       extended == SQLITE_CONSTRAINT_PRIMARYKEY;
     return err_set(err, kind, "%s: %s: %s", db->path, what,
@@ -60,7 +63,8 @@ static int make_file(const char *path, struct err *err)
     int fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, FILE_MODE);
 
     if (fd == -1 && errno != EEXIST)
-        return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+        return err_set(err, err_kind_of_errno(errno), "%s: %s", path,
+                       strerror(errno));
     if (fd != -1)
         close(fd);
     return 0;
@@ -76,7 +80,8 @@ static int lock_alone(const char *path, int *fd_out, struct err *err)
         return err_set(err, ERR_SETUP, "%s: name is too long", path);
     fd = open(name, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
     if (fd == -1)
-        return err_set(err, ERR_SETUP, "%s: %s", name, strerror(errno));
+        return err_set(err, err_kind_of_errno(errno), "%s: %s", name,
+                       strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
         enum err_kind kind = errno == EWOULDBLOCK ? ERR_RETRY : ERR_SETUP;
 

@@ -171,7 +171,8 @@ static int on_piece(void *ctx, const char *bytes, size_t length,
 {
     struct copy_pass *p = ctx;
 
-    return store_write(p->store, bytes, length, err);
+    p->has_failed = store_write(p->store, bytes, length, err) == -1;
+    return p->has_failed ? -1 : 0;
 }
 
 static int save_row(struct copy_pass *p, const struct copy_row *row,
@@ -198,10 +199,9 @@ static int save_row(struct copy_pass *p, const struct copy_row *row,
     return copy_step(p, err);
 }
 
-static int on_end(void *ctx, const struct source_message *message,
-                  struct err *err)
+static int take_message(struct copy_pass *p,
+                        const struct source_message *message, struct err *err)
 {
-    struct copy_pass *p = ctx;
     struct copy_row row = {.uid = message->uid,
                            .flags = message->flags,
                            .date = message->date,
@@ -223,6 +223,15 @@ static int on_end(void *ctx, const struct source_message *message,
     if (store_put(p->store, &stored, err) == -1)
         return -1;
     return save_row(p, &row, digest, err);
+}
+
+static int on_end(void *ctx, const struct source_message *message,
+                  struct err *err)
+{
+    struct copy_pass *p = ctx;
+
+    p->has_failed = take_message(p, message, err) == -1;
+    return p->has_failed ? -1 : 0;
 }
 
 /* ---- what does not come ---- */
@@ -290,10 +299,12 @@ static int fetch_alone(struct copy_pass *p, uint32_t uid, bool *is_done_out,
     return err_set(err, ERR_ITEM, "the server leaves its body out");
 }
 
-static bool is_hopeless(const struct copy *c, const struct err *err)
+static bool is_hopeless(const struct copy_pass *p, const struct err *err)
 {
+    const struct copy *c = p->copy;
+
     /* a refusal that is meant for all of us is no fault of the message */
-    return err->kind == ERR_SETUP || err->kind == ERR_DENIED ||
+    return p->has_failed || err->kind == ERR_SETUP || err->kind == ERR_DENIED ||
            (err->kind == ERR_RETRY && !source_is_broken(c->source));
 }
 
@@ -313,7 +324,7 @@ static int fetch_suspect(struct copy_pass *p, uint32_t uid, struct err *err)
             err_clear(err);
             return 0;
         }
-        if (is_hopeless(c, err))
+        if (is_hopeless(p, err))
             return -1;
     }
     memcpy(why, err->text, sizeof(why));
@@ -354,7 +365,7 @@ static int fetch_rest(struct copy_pass *p, uint32_t *left, size_t count,
         was_whole =
             source_bodies(p->copy->source, left, count, &sink, p, err) == 0;
         store_drop(p->store);
-        if (!was_whole && is_hopeless(p->copy, err))
+        if (!was_whole && is_hopeless(p, err))
             return -1;
         err_clear(err);
         count = list_missing(p, left, count, left);
@@ -382,7 +393,7 @@ int copy_fetch(struct copy_pass *p, struct err *err)
     rc = source_bodies(p->copy->source, p->new_uids, p->new_count, &sink, p,
                        err);
     store_drop(p->store);
-    if (rc == -1 && is_hopeless(p->copy, err))
+    if (rc == -1 && is_hopeless(p, err))
         return -1;
     left = mem_alloc(p->new_count * sizeof(*left));
     count = list_missing(p, p->new_uids, p->new_count, left);

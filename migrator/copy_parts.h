@@ -57,6 +57,7 @@ struct copy_pass {
     bool is_changed; /* the lists of the folder must be written anew */
     bool is_marked;  /* the ledger says that a pass is under way */
     bool has_lower;  /* a message came below what was known: indexes lie */
+    bool has_failed; /* store or ledger: no fault of legacy or of a message */
     unsigned batch;  /* rows since the last commit */
     char **keywords; /* owned; names by position */
     unsigned keyword_count;

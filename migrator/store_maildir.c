@@ -15,7 +15,8 @@
 
 int store_fail(struct err *err, const char *what)
 {
-    return err_set(err, ERR_SETUP, "store: %s: %s", what, strerror(errno));
+    return err_set(err, err_kind_of_errno(errno), "store: %s: %s", what,
+                   strerror(errno));
 }
 
 /* ---- the whole mailbox ---- */

@@ -327,6 +327,22 @@ static int append_message(struct trail *t, struct trail_folder *f,
     return -1;
 }
 
+/* The connection broke in the middle of a message: is it this one that legacy
+   breaks over, or is legacy in trouble? 0: it answers again. */
+static int reconnect(struct trail *t, const struct trail_folder *f,
+                     struct err *err)
+{
+    struct source_status status;
+
+    source_close(&t->source);
+    if (source_open(t->job, &t->source, err) == -1 ||
+        source_examine(t->source, f->row->name, &status, err) == -1)
+        return -1;
+    if (status.uidvalidity != 0 && status.uidvalidity != f->row->uidvalidity)
+        return err_set(err, ERR_RETRY, "UIDVALIDITY changed under our hands");
+    return 0;
+}
+
 static int trail_message(struct trail *t, struct trail_folder *f,
                          const struct arrival *a, struct err *err)
 {
@@ -338,10 +354,14 @@ static int trail_message(struct trail *t, struct trail_folder *f,
     if (!a->is_known)
         return 0; /* gone from legacy since it was listed */
     if (fetch_body(t, a, &why) == -1) {
-        if (why.kind == ERR_ITEM)
-            return set_aside(t, f, a, &why, err);
-        *err = why;
-        return -1;
+        if (why.kind != ERR_ITEM &&
+            (why.kind == ERR_SETUP || !source_is_broken(t->source))) {
+            *err = why;
+            return -1;
+        }
+        if (source_is_broken(t->source) && reconnect(t, f, err) == -1)
+            return -1;
+        return set_aside(t, f, a, &why, err);
     }
     found = ledger_message_find(t->ledger, f->row->id, a->uid, &row, err);
     if (found == -1)
