@@ -263,6 +263,15 @@ int command_account_remove(struct command *c, const json_t *args,
     return json_object_set_new(result, "removed", json_string(a.address));
 }
 
+static void tell_cutover(json_t *list, const struct account *a,
+                         const char *what)
+{
+    json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "address",
+                                          a->address, "cutover", what, "route",
+                                          account_route_name(a->route)));
+}
+
+/* To ask for one account by its name accepts what is set aside of it. */
 static int cut_over(struct command *c, struct account *a,
                     const struct domain *d, json_t *list, struct err *err)
 {
@@ -284,9 +293,7 @@ static int cut_over(struct command *c, struct account *a,
             command_queue(c, a, d, JOB_DELTA, err) == -1)
             return -1;
     }
-    json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "address",
-                                          a->address, "cutover", what, "route",
-                                          account_route_name(a->route)));
+    tell_cutover(list, a, what);
     return 0;
 }
 
@@ -327,7 +334,11 @@ int command_cutover(struct command *c, const json_t *args, json_t *result,
         return -1;
     rc = account_each(c->db, d.id, collect_account, &all, err);
     for (size_t i = 0; rc == 0 && i < all.count; i++)
-        rc = cut_over(c, &all.accounts[i], &d, list, err);
+        if (all.accounts[i].route == ROUTE_LOCAL ||
+            all.accounts[i].set_aside == 0)
+            rc = cut_over(c, &all.accounts[i], &d, list, err);
+        else
+            tell_cutover(list, &all.accounts[i], "set_aside");
     free(all.accounts);
     return rc;
 }

@@ -34,7 +34,9 @@ int cli_cutover(struct cli *cli, json_t *request)
             printf("%-32s %s\n", cli_text(a, "address"),
                    strcmp(word, "asked") == 0   ? "flips as soon as it is clean"
                    : strcmp(word, "local") == 0 ? "is local already"
-                                                : word);
+                   : strcmp(word, "set_aside") == 0
+                       ? "has messages set aside: ask for it by its address"
+                       : word);
     }
     json_decref(result);
     return rc;

@@ -26,6 +26,8 @@ static void take_report(struct account *a,
                         const struct migration_report *report)
 {
     state_results_count(a, report);
+    if (report->set_aside > a->set_aside)
+        a->wants_flip = false; /* who asked for it did not know of these */
     a->set_aside = report->set_aside;
     if (report->has_prefix) {
         a->has_prefix = true;
@@ -151,7 +153,9 @@ static void refreshed(struct state *s, struct account *a,
         return; /* paused meanwhile */
     take_report(a, report);
     take_as_learnt(s, a, d);
-    a->is_clean = report->differences == 0 && report->set_aside == 0;
+    /* with messages set aside only if the administrator asks for it by name */
+    a->is_clean = report->differences == 0 &&
+                  (report->set_aside == 0 || a->wants_flip);
     gate = schedule_flip(a, d, s->are_peers_known, now);
     if (gate == FLIP_READY && state_flip_count(s) >= SCHEDULE_FLIPS_MAX)
         gate = FLIP_CROWDED;

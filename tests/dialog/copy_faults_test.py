@@ -5,122 +5,25 @@ is none."""
 import json
 import os
 import re
-import socketserver
 import subprocess
-import threading
+import sys
 from pathlib import Path
 
 import pytest
 
 TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests" / "fakes"))
+
+from sick_imap import SickImap, body  # noqa: E402
+
 BIN = Path(os.environ.get("BIN") or TOP / "build" / "release")
 UIDS = range(1, 21)
 
 
-def body(uid):
-    return f"Subject: {uid}\r\n\r\n{'x' * uid * 100}\r\n".encode()
-
-
-class Session(socketserver.StreamRequestHandler):
-    """IMAP4rev1 and no more; server.fault(uid) says what is wrong."""
-
-    def say(self, line):
-        self.wfile.write(line.encode() + b"\r\n")
-
-    def handle(self):
-        self.server.sessions += 1
-        self.say("* OK hello")
-        for line in self.rfile:
-            words = line.decode().rstrip().split(" ", 2)
-            tag, verb = words[0], words[1].upper()
-            self.server.heard.append(" ".join(words[1:]))
-            if verb == "UID":
-                verb = "UID " + words[2].split(" ")[0].upper()
-            if not self.answer(tag, verb, words[2] if len(words) > 2 else ""):
-                return
-
-    def answer(self, tag, verb, rest):
-        if verb == "CAPABILITY":
-            self.say("* CAPABILITY IMAP4rev1")
-        elif verb == "LOGIN" and self.server.login:
-            self.say(f"{tag} {self.server.login}")
-            return True
-        elif verb == "LIST":
-            self.say('* LIST () "/" INBOX')
-        elif verb == "STATUS":
-            self.say(f"* STATUS INBOX (MESSAGES {len(UIDS)} UIDNEXT 21"
-                     " UIDVALIDITY 77)")
-        elif verb == "EXAMINE":
-            self.say(f"* {len(UIDS)} EXISTS")
-            self.say("* OK [UIDVALIDITY 77] here")
-            self.say("* OK [UIDNEXT 21] next")
-        elif verb == "UID SEARCH":
-            self.say("* SEARCH " + " ".join(map(str, UIDS)))
-        elif verb == "UID FETCH":
-            return self.fetch(tag, rest)
-        elif verb not in ("LSUB", "LOGIN", "LOGOUT"):
-            self.say(f"{tag} BAD what")
-            return True
-        self.say(f"{tag} OK done")
-        return True
-
-    def fetch(self, tag, rest):
-        uids = set()
-        for part in rest.split(" ")[1].split(","):
-            first, _, last = part.partition(":")
-            uids |= set(range(int(first), int(last or first) + 1))
-        for uid in sorted(uids):
-            fault = self.server.fault.get(uid)
-            head = (f"* {uid} FETCH (UID {uid} FLAGS (\\Seen) INTERNALDATE "
-                    f'"01-Feb-2020 10:00:00 +0000" '
-                    f"RFC822.SIZE {len(body(uid))}")
-            if "BODY" not in rest:
-                self.say(head + ")")
-            elif fault == "left out":
-                pass
-            elif fault == "empty":
-                self.say(head + ' BODY[] "")')
-            elif fault == "nil":
-                self.say(head + " BODY[] NIL)")
-            elif fault == "refused":
-                self.say(f"{tag} NO cannot read this one")
-                return True
-            elif fault == "bad":
-                self.say(f"{tag} BAD cannot parse this one")
-                return True
-            elif fault == "cut":
-                self.wfile.write(f"{head} BODY[] {{{len(body(uid))}}}\r\n"
-                                 .encode() + body(uid)[:20])
-                return False
-            elif fault == "throttled":
-                self.say(f"{tag} NO [THROTTLED] come back")
-                return True
-            else:
-                data = body(uid)
-                if fault == "size lies":
-                    head = re.sub(r"SIZE \d+", "SIZE 5", head)
-                self.wfile.write(f"{head} BODY[] {{{len(data)}}}\r\n".encode()
-                                 + data + b")\r\n")
-        self.say(f"{tag} OK done")
-        return True
-
-
-class Fake(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Session)
-        self.fault, self.heard, self.sessions, self.login = {}, [], 0, None
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
 def fake():
-    server = Fake()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with SickImap() as server:
+        yield server
 
 
 class Mailbox:
@@ -130,7 +33,7 @@ class Mailbox:
     def write_job(self, kind):
         job = {"id": 1, "kind": kind, "address": "u@example.test",
                "legacy_user": "u", "password": 'pa"ss\\word',
-               "legacy_imap": f"imap://127.0.0.1:{self.fake.server_address[1]}",
+               "legacy_imap": f"imap://127.0.0.1:{self.fake.port}",
                "maildir": str(self.folder / "Maildir"),
                "ledger_dir": str(self.folder / "ledger")}
         path = self.folder / "job.json"
