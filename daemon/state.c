@@ -199,6 +199,7 @@ bool state_provision(struct state *s, struct account *account)
     if (provision_apply(s->provision, account, hash, &err) == -1) {
         log_error("account %s is not made known to local: %s", account->address,
                   err.text);
+        s->is_unsettled = true; /* again with the next tick */
         return false;
     }
     if (account->provisioned_epoch != account->epoch) {

@@ -299,10 +299,10 @@ static void flip_tell(struct state *s, int64_t account_id)
 
     if (!flip)
         return;
-    if (state_load(s, account_id, &account, &domain) &&
-        state_provision(s, &account)) {
-        log_info("account %s flipped held_ms=%lld", account.address,
-                 (long long)elapsed_ms(flip));
+    if (state_load(s, account_id, &account, &domain)) {
+        if (state_provision(s, &account))
+            log_info("account %s flipped held_ms=%lld", account.address,
+                     (long long)elapsed_ms(flip));
         run_on_flip(&account, &domain);
     }
     flip_release(flip);

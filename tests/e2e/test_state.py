@@ -314,6 +314,27 @@ def test_flip_waits_for_every_peer_and_releases(daemon):
     daemon.wait_for("u@a.test", password_state="confirmed")
 
 
+def test_flip_that_local_could_not_be_told_of_is_told_later(daemon):
+    login, smtp, jobs = (Login(daemon, 900001), Smtp(daemon, 900002),
+                         Jobs(daemon))
+    login.expect("answer", id=login.learn("u@a.test"))
+    jobs.copy()
+    hold = login.expect("hold")
+    auth = sqlite3.connect(daemon.state / "dovecot" / "auth.db",
+                           isolation_level=None)
+    auth.execute("update users set epoch = 99")  # a row it must not touch
+    waiting = smtp.ask("u@a.test", "mail")
+    login.quiet(hold)
+    smtp.quiet(smtp.expect("hold"))
+    jobs.done(jobs.take("final"), folders=2, messages=3)
+    assert smtp.expect("answer", id=waiting)["answer"] == "unavailable"
+    shown = daemon.show("u@a.test")
+    assert shown["route"] == "local" and not shown["provisioned"]
+    auth.execute("update users set epoch = 1")
+    daemon.wait_for("u@a.test", provisioned=True)
+    assert smtp.asked("u@a.test", "mail")["answer"] == "local"
+
+
 def test_trail_that_legacy_refuses_keeps_the_password_and_goes_on(daemon):
     login, jobs = Login(daemon, 900001), Jobs(daemon)
     login.expect("answer", id=login.learn("u@a.test"))
