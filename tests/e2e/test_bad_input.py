@@ -4,13 +4,12 @@ never taken for something else."""
 import base64
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from fakes.old_servers import OldImap, OldPop3, text
 from lib.old_domains import addresses, imap_answer, pop3_answer, serve
-from lib.waiting import wait_until
+from lib.waiting import together, wait_until
 from lib.wire import ImapWire, Wire
 
 WORLD = {"local_only": True, "login_processes": 1}
@@ -36,12 +35,6 @@ def good_logins_go_on(shared_world, old):
     for server in old:
         assert not server.has_heard(MARK), server.heard[-500:]
     assert addresses(shared_world, DOMAIN) == [f"ann@{DOMAIN}"]
-
-
-def together(check, cases):
-    """check(case) of all at once: a refusal takes a second."""
-    with ThreadPoolExecutor(len(cases)) as pool:
-        list(pool.map(check, cases))
 
 
 def b64(raw):

@@ -1,6 +1,7 @@
 """Waiting for something to become true."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 
 def wait_until(predicate, wait_s=20, step_s=0.05, what=None):
@@ -16,3 +17,9 @@ def wait_until(predicate, wait_s=20, step_s=0.05, what=None):
             raise AssertionError(f"not within {wait_s} s: "
                                  f"{text or predicate.__name__}")
         time.sleep(step_s)
+
+
+def together(function, cases):
+    """function(case) of all at once; their results. A refusal takes a second."""
+    with ThreadPoolExecutor(len(cases)) as pool:
+        return list(pool.map(function, cases))
