@@ -189,6 +189,12 @@ int provision_remove(struct provision *p, const char *address, struct err *err)
     return p->auth == NULL ? 0 : auth_remove(p->auth, address, err);
 }
 
+int provision_count(struct provision *p, int64_t *count_out, struct err *err)
+{
+    *count_out = INT64_MAX;
+    return p->auth == NULL ? 0 : auth_count_active(p->auth, count_out, err);
+}
+
 /* No part of the path is "", "." or "..", so it stays below what the template
    begins with. */
 static bool is_plain_path(const char *path)

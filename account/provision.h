@@ -11,6 +11,7 @@
 #define ACCOUNT_PROVISION_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/conf.h"
 #include "base/err.h"
@@ -36,6 +37,9 @@ void provision_close(struct provision **p);
 int provision_apply(struct provision *p, const struct account *account,
                     const char *hash, struct err *err);
 int provision_remove(struct provision *p, const char *address, struct err *err);
+/* How many accounts local serves, as far as it has been told; INT64_MAX where
+   that cannot be known. */
+int provision_count(struct provision *p, int64_t *count_out, struct err *err);
 
 /* Absolute path of the Maildir of an address, from store.path. ERR_SETUP if it
    would leave the part of the path before the first {word}. */

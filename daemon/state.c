@@ -279,6 +279,22 @@ static void settle_accounts(struct state *s, bool is_start)
     free(all.accounts);
 }
 
+/* Whom local has forgotten (its file was lost, or is an old copy) it would
+   refuse for good, and their mail would bounce. */
+static void remind_local(struct state *s)
+{
+    int64_t known;
+    struct err err;
+    int rc;
+
+    state_must(provision_count(s->provision, &known, &err), &err);
+    state_must(rc = account_recount(s->db, known, &err), &err);
+    if (rc == 1)
+        log_error("local knows only %lld of the accounts it serves: it is "
+                  "told of all of them again",
+                  (long long)known);
+}
+
 static void on_tick(void *ctx)
 {
     struct state *s = ctx;
@@ -367,6 +383,7 @@ int role_state_start(struct role *role, struct err *err)
     role->on_message = on_master;
     role->ctx = s;
     state_must(job_free_leases(s->db, "", err), err);
+    remind_local(s);
     settle_accounts(s, true);
     state_settle(s);
     serve(s);

@@ -254,6 +254,28 @@ int account_each(struct db *db, int64_t domain_id,
     return each_row(s, fn, ctx, err);
 }
 
+int account_recount(struct db *db, int64_t known_to_local, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db,
+                   "SELECT count(*) FROM accounts WHERE route = 'local' AND "
+                   "provisioned_epoch = epoch",
+                   err);
+    int64_t told;
+
+    if (s == NULL || db_step(s, err) != 1)
+        return -1;
+    told = db_int(s, 0);
+    db_finish(s);
+    if (known_to_local >= told)
+        return 0;
+    s = db_prepare(db,
+                   "UPDATE accounts SET provisioned_epoch = 0 "
+                   "WHERE route = 'local'",
+                   err);
+    return s == NULL || db_run(s, err) == -1 ? -1 : 1;
+}
+
 int account_each_unsettled(struct db *db,
                            int (*fn)(void *ctx, const struct account *a),
                            void *ctx, struct err *err)

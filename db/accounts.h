@@ -55,6 +55,9 @@ int account_delete(struct db *db, int64_t id, struct err *err);
 int account_each(struct db *db, int64_t domain_id,
                  int (*fn)(void *ctx, const struct account *a), void *ctx,
                  struct err *err);
+/* If local knows fewer accounts than it has been told of, all of them are
+   unsettled from now on. 1: so it is; 0: it is not. */
+int account_recount(struct db *db, int64_t known_to_local, struct err *err);
 /* Every account whose route is held (at the start of a daemon), or whose
    provisioned_epoch is behind although local should know it. */
 int account_each_unsettled(struct db *db,

@@ -182,3 +182,15 @@ int auth_remove(struct db *db, const char *username, struct err *err)
     db_bind_text(s, 1, username);
     return db_run(s, err);
 }
+
+int auth_count_active(struct db *db, int64_t *count_out, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "SELECT count(*) FROM users WHERE active = 1", err);
+
+    if (s == NULL || db_step(s, err) != 1)
+        return -1;
+    *count_out = db_int(s, 0);
+    db_finish(s);
+    return 0;
+}

@@ -43,5 +43,6 @@ int auth_open(const char *path, gid_t group, struct db **db_out,
    NULL, with which nobody logs in. */
 int auth_put(struct db *db, const struct auth_user *user, struct err *err);
 int auth_remove(struct db *db, const char *username, struct err *err);
+int auth_count_active(struct db *db, int64_t *count_out, struct err *err);
 
 #endif

@@ -335,6 +335,23 @@ def test_flip_that_local_could_not_be_told_of_is_told_later(daemon):
     assert smtp.asked("u@a.test", "mail")["answer"] == "local"
 
 
+def test_local_that_lost_its_accounts_is_told_of_them_again(daemon):
+    login, jobs = Login(daemon, 900001), Jobs(daemon)
+    login.expect("answer", id=login.learn("u@a.test"))
+    jobs.copy()
+    login.quiet(login.expect("hold"))
+    jobs.done(jobs.take("final"), folders=2, messages=3)
+    daemon.wait_for("u@a.test", provisioned=True)
+    auth = sqlite3.connect(daemon.state / "dovecot" / "auth.db",
+                           isolation_level=None)
+    auth.execute("delete from users")
+    daemon.kill_state()
+    daemon.wait_for("u@a.test", provisioned=True)
+    assert auth.execute("select username, active, epoch, password from users"
+                        ).fetchall() == [
+        ("u@a.test", 1, 3, "{SHA512-CRYPT}$6$x$y")]
+
+
 def test_trail_that_legacy_refuses_keeps_the_password_and_goes_on(daemon):
     login, jobs = Login(daemon, 900001), Jobs(daemon)
     login.expect("answer", id=login.learn("u@a.test"))
