@@ -26,7 +26,7 @@
 #include "migrator/trail_local.h"
 
 #define TRAIL_BATCH        64 /* messages whose metadata are held at once */
-#define TRAIL_ATTEMPTS     3  /* before a message is set aside for good */
+#define TRAIL_ATTEMPTS     20 /* before a message is set aside for good */
 #define TRAIL_REFUSALS_MAX 20 /* for a while, before the pass gives up */
 #define TRAIL_FLAGS_MAX    8192
 #define TRAIL_SETTLE_MS    500
