@@ -117,13 +117,12 @@ def test_a_bad_message_does_not_stop_the_trail(shared_world, fault):
         wait_until(lambda: len(local_messages(world, user)) == 22, 60, 0.3)
         world.wait_account(user, set_aside=1)
         assert stuck(world, user)
-        # three tries, and then no more
-        trail_until(world, user, lambda: "attempt=3 set aside" in
+        # later passes try it again, and it is in nobody's way
+        trail_until(world, user, lambda: "attempt=4 set aside" in
                     text_of(world, user))
         legacy.uids.append(24)
         trail_until(world, user,
                     lambda: len(local_messages(world, user)) == 23)
-        assert "attempt=4" not in text_of(world, user)
         assert local_messages(world, user)[:20] == list(range(1, 21))
         assert world.account(user)["set_aside"] == 1
 
