@@ -14,6 +14,7 @@ import pytest
 
 from devservers import node
 from lib.mailbox import append, expunge, store, uids_of
+from lib.snapshot import find_serials
 
 SHIM = Path(__file__).resolve().parents[1] / "fakes" / "kill_at_write.c"
 EVERY = int(os.environ.get("MAILHAUL_EVERY", "0"))
@@ -34,6 +35,7 @@ class Mailbox:
 
     def __init__(self, folder, servers, shim):
         self.folder, self.servers, self.shim = folder, servers, shim
+        self.maildir, self.ledger = folder / "Maildir", folder / "ledger"
 
     def fork(self, name):
         """A copy of it as it is now."""
@@ -56,8 +58,8 @@ class Mailbox:
             "legacy_user": "alice@example.test",
             "legacy_imap": f"imap://localhost:{ports['imap']}",
             "legacy_pop3": f"pop3://localhost:{ports['pop3']}",
-            "maildir": str(self.folder / "Maildir"),
-            "ledger_dir": str(self.folder / "ledger"),
+            "local_imap": f"imap://127.0.0.1:{self.servers.local['imap']}",
+            "maildir": str(self.maildir), "ledger_dir": str(self.ledger),
             "ca_file": str(self.servers.ca_file), "tls_minimum": "1.2"}))
         done = subprocess.run(
             [str(node.binaries() / "mailhaul-worker"), "--job",
@@ -176,3 +178,49 @@ def change_little(servers):
     append(imap, "INBOX", "last", "")
     store(imap, "Sent", uids_of(imap, "Sent")[:1], "+FLAGS", "(\\Answered)")
     imap.logout()
+
+
+def serials_on_local(world):
+    imap = world.imap("alice", "local")
+    found = find_serials(imap)
+    imap.logout()
+    return found
+
+
+def append_late(world, serial):
+    """Mail that legacy takes after the flip, in two of its folders."""
+    imap = world.imap("alice", "legacy")
+    for folder in ("INBOX", "Sent"):
+        append(imap, folder, f"late\r\nX-Serial: {serial}-{folder}")
+    imap.logout()
+
+
+def test_a_trail_killed_at_a_write_brings_each_message_once(
+        make_world, shim, tmp_path):
+    world = make_world(cutover="manual")
+    world.fill("alice", messages=20, folders=2, total=50_000)
+    world.imap("alice").logout()
+    world.wait_account("alice", copy="delta")
+    world.mailhaul("cutover", "alice@example.test")
+    epoch = world.wait_account("alice", route="local")["epoch"]
+    world.stop("mailhauld")
+    mailbox = Mailbox(tmp_path / "job", world, shim)
+    mailbox.maildir, = world.settings.store.glob("*/alice/Maildir")
+    mailbox.ledger = next((world.folder / "state" / "ledger").rglob(
+        "ledger.db")).parent
+    append_late(world, "first")
+    total = mailbox.count_writes("trail", epoch)
+    print(f"trail: {total} writes")
+    serials = ["first"]
+    for number in chosen(total, 0):
+        serials.append(f"at-{number}")
+        append_late(world, serials[-1])
+        status, said = mailbox.run("trail", epoch, KILL_AT=str(number))
+        assert status in (0, -signal.SIGKILL), (number, said)
+        for _ in range(2):
+            status, said = mailbox.run("trail", epoch)
+            assert status == 0, (number, said)
+    assert {s: [folder for folder, _ in places] for s, places in
+            serials_on_local(world).items()} == {
+                f"{s}-{folder}": [folder] for s in serials
+                for folder in ("INBOX", "Sent")}
