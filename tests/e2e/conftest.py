@@ -90,9 +90,12 @@ def gated_world(shared_world):
 
 
 @pytest.fixture
-def flipping(gated_world):
+def flipping(request, gated_world):
     yield gated_world
     gated_world.calm()
+    if getattr(request.node, "has_failed", False):
+        print(f"--- mailhauld's log at the end of this test\n"
+              f"{gated_world.world.log_tail(60)}")
 
 
 @pytest.fixture(scope="module")
