@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include <cyaml/cyaml.h>
+#include <yaml.h>
 #include <grp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -268,6 +269,27 @@ static unsigned line_of_complaint(const char *text, const struct complaint *c)
     return c->line > 0 ? c->line : 1;
 }
 
+/* Where libyaml stumbles: libcyaml names only the last key before it. */
+static unsigned line_of_syntax(const char *text, size_t length)
+{
+    yaml_parser_t parser;
+    yaml_event_t event;
+    bool is_end = false;
+    unsigned line = 1;
+
+    if (yaml_parser_initialize(&parser) == 0)
+        return line;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, length);
+    while (!is_end && yaml_parser_parse(&parser, &event) == 1) {
+        is_end = event.type == YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+    }
+    if (!is_end)
+        line = (unsigned)parser.problem_mark.line + 1;
+    yaml_parser_delete(&parser);
+    return line;
+}
+
 static int parse(const char *path, const char *text, size_t length,
                  struct conf **conf_out, struct err *err)
 {
@@ -276,20 +298,22 @@ static int parse(const char *path, const char *text, size_t length,
     cyaml_err_t status = cyaml_load_data(
         (const uint8_t *)text, length, cyaml_settings(&complaint, &settings),
         &conf_schema, (cyaml_data_t **)conf_out, NULL);
-    bool is_key;
+    bool is_key, is_syntax;
 
     if (status == CYAML_OK)
         return 0;
     if (complaint.text[0] == '\0')
         snprintf(complaint.text, sizeof complaint.text, "%s",
                  cyaml_strerror(status));
+    is_syntax = strncmp(complaint.text, "libyaml", 7) == 0;
     is_key = strstr(complaint.text, " key: ") != NULL ||
-             strstr(complaint.text, "field") != NULL ||
-             strncmp(complaint.text, "libyaml", 7) == 0;
-    return err_set(
-        err, ERR_SETUP, "%s:%u: %s%s%s", path,
-        line_of_complaint(text, &complaint), is_key ? "" : complaint.field,
-        is_key || complaint.field[0] == '\0' ? "" : ": ", complaint.text);
+             strstr(complaint.text, "field") != NULL || is_syntax;
+    return err_set(err, ERR_SETUP, "%s:%u: %s%s%s", path,
+                   is_syntax ? line_of_syntax(text, length)
+                             : line_of_complaint(text, &complaint),
+                   is_key ? "" : complaint.field,
+                   is_key || complaint.field[0] == '\0' ? "" : ": ",
+                   complaint.text);
 }
 
 static void default_text(char **at, const char *text)
