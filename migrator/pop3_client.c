@@ -114,7 +114,8 @@ static int expect_ok(struct pop3_client *c, const char *what,
         c->is_broken = true;
         return err_set(err, ERR_RETRY, "pop3 %s: no POP3 answer", what);
     }
-    if (refused == ERR_DENIED)
+    if (refused == ERR_DENIED ||
+        (refused == ERR_ITEM && refusal_kind(c->line) == ERR_RETRY))
         refused = refusal_kind(c->line);
     return err_set(err, refused, "pop3 %s: %s", what, log_safe(c->line));
 }

@@ -186,6 +186,14 @@ static int write_rows(const struct uidl_work *w, struct ledger *ledger,
     return 0;
 }
 
+static bool has_known(const struct uidl_work *w)
+{
+    for (size_t i = 0; i < w->message_count; i++)
+        if (w->known[i] != NULL)
+            return true;
+    return false;
+}
+
 static int learn(const struct migration_job *job, struct ledger *ledger,
                  int64_t inbox, struct uidl_work *w, struct err *err)
 {
@@ -198,6 +206,10 @@ static int learn(const struct migration_job *job, struct ledger *ledger,
     if (list_box(job, w, err) == -1) {
         if (err->kind != ERR_ITEM)
             return -1;
+        if (has_known(w)) { /* it has told them before */
+            err->kind = ERR_RETRY;
+            return -1;
+        }
         err_clear(err); /* a server without UIDL: nothing to keep */
         return 0;
     }

@@ -1,5 +1,6 @@
 #include "proto/pop3.h"
 
+#include <ctype.h>
 #include <string.h>
 
 enum parse_result pop3_line(const char *bytes, size_t length, size_t max,
@@ -82,6 +83,25 @@ static enum pop3_code code_of(struct slice text)
     return POP3_NO_CODE;
 }
 
+/* Servers older than the codes say it in words; to take these for a wrong
+   password would make people change a right one. */
+static enum pop3_code code_in_words(struct slice text)
+{
+    static const char *const boxes[] = {"mailbox", "maildrop", "mail drop",
+                                        "maildir", "mbox"};
+    char words[256] = "";
+    bool is_box = false;
+
+    for (size_t i = 0; i < text.length && i < sizeof words - 1; i++)
+        words[i] = (char)tolower((unsigned char)text.bytes[i]);
+    for (size_t i = 0; i < sizeof boxes / sizeof boxes[0]; i++)
+        is_box = is_box || strstr(words, boxes[i]) != NULL;
+    if (is_box && (strstr(words, "lock") || strstr(words, "in use") ||
+                   strstr(words, "busy")))
+        return POP3_CODE_IN_USE;
+    return strstr(words, "temporar") ? POP3_CODE_SYS_TEMP : POP3_NO_CODE;
+}
+
 enum parse_result pop3_reply_parse(struct slice line, struct pop3_reply *out)
 {
     struct slice text = line;
@@ -104,6 +124,8 @@ enum parse_result pop3_reply_parse(struct slice line, struct pop3_reply *out)
     }
     out->text = text;
     out->code = code_of(text);
+    if (out->status == POP3_ERR && out->code == POP3_NO_CODE)
+        out->code = code_in_words(text);
     return PARSE_DONE;
 }
 
