@@ -13,15 +13,17 @@
 #include "proto/smtp_data.h"
 #include "proto/smtp_reply.h"
 
-#define INPUT_MAX  65536
-#define OUTPUT_MAX 65536 /* replies a client may leave unread */
-#define TEXT_CHUNK 16384
-#define IDLE_MS    300000 /* RFC 5321 4.5.3.2.7 */
-#define ERRORS_MAX 20
+#define INPUT_MAX   65536
+#define OUTPUT_MAX  65536 /* replies a client may leave unread */
+#define TEXT_CHUNK  16384
+#define IDLE_MS     300000 /* RFC 5321 4.5.3.2.7 */
+#define FAREWELL_MS 5000
+#define ERRORS_MAX  20
 
 /* GREET (TLS) -> COMMAND; COMMAND -> WAIT -> COMMAND; COMMAND -> LONG ->
    COMMAND COMMAND -> TLS -> COMMAND; WAIT -> TEXT -> VERDICT -> COMMAND
-   VERDICT, client gone -> ORPHAN -> END; any other -> END */
+   VERDICT, client gone -> ORPHAN -> END; COMMAND -> FAREWELL -> END;
+   any other -> END */
 enum session_state {
     SS_GREET,
     SS_COMMAND,
@@ -29,15 +31,16 @@ enum session_state {
     SS_WAIT, /* the answer to RCPT or DATA is due */
     SS_TLS,  /* shaking hands after STARTTLS */
     SS_TEXT,
-    SS_VERDICT, /* the answer to the text is due */
-    SS_ORPHAN,  /* it is due, and nobody is left to hear it */
+    SS_VERDICT,  /* the answer to the text is due */
+    SS_ORPHAN,   /* it is due, and nobody is left to hear it */
+    SS_FAREWELL, /* all is said; the client's end proves that it was read */
     SS_END,
     SS_COUNT
 };
 
-static const char *const state_name[] = {"greet",   "command", "long",
-                                         "wait",    "tls",     "text",
-                                         "verdict", "orphan",  "end"};
+static const char *const state_name[] = {
+    "greet", "command", "long",   "wait",     "tls",
+    "text",  "verdict", "orphan", "farewell", "end"};
 _Static_assert(sizeof(state_name) / sizeof(state_name[0]) == SS_COUNT,
                "a name for each state");
 
@@ -53,6 +56,7 @@ struct session {
     bool is_told;         /* tell_ended has run */
     bool is_reading;      /* session_read is on the stack */
     bool awaits_proof;    /* the next byte proves that the last 250 was read */
+    bool lacks_proof;     /* it came with bytes sent before that 250 */
     bool is_data_refused; /* what follows may be text of a careless client */
     unsigned error_count;
     unsigned message_count;
@@ -61,6 +65,13 @@ struct session {
 };
 
 static void session_read(struct session *s);
+
+static int64_t idle_ms(enum session_state state)
+{
+    if (state == SS_WAIT || state == SS_VERDICT)
+        return 0;
+    return state == SS_FAREWELL ? FAREWELL_MS : IDLE_MS;
+}
 
 /* The only writer of s->state. */
 static void session_enter(struct session *s, enum session_state next)
@@ -76,8 +87,7 @@ static void session_enter(struct session *s, enum session_state next)
         conn_resume(s->conn);
     else if (next == SS_WAIT || next == SS_VERDICT)
         conn_pause(s->conn);
-    conn_set_idle_ms(s->conn,
-                     next == SS_WAIT || next == SS_VERDICT ? 0 : IDLE_MS);
+    conn_set_idle_ms(s->conn, idle_ms(next));
 }
 
 static void tell_ended(void *ctx)
@@ -260,6 +270,19 @@ static void on_rset(struct session *s)
     say(s, 250, "2.0.0 Ok");
 }
 
+/* QUIT sent together with the dot, as Postfix does, proves nothing of the 250;
+   but who closes in good order has read it all, else his kernel would reset. */
+static void on_quit(struct session *s)
+{
+    if (!s->lacks_proof) {
+        say_and_end(s, 221, "2.0.0 Bye");
+        return;
+    }
+    say(s, 221, "2.0.0 Bye");
+    conn_half_close(s->conn);
+    session_enter(s, SS_FAREWELL);
+}
+
 static void on_fault(struct session *s, const struct smtp_command *command)
 {
     switch (command->fault) {
@@ -292,7 +315,7 @@ static void on_command(struct session *s, const struct smtp_command *command)
     case SMTP_DATA: on_data(s); return;
     case SMTP_RSET: on_rset(s); return;
     case SMTP_NOOP: say(s, 250, "2.0.0 Ok"); return;
-    case SMTP_QUIT: say_and_end(s, 221, "2.0.0 Bye"); return;
+    case SMTP_QUIT: on_quit(s); return;
     case SMTP_VRFY: say(s, 252, "2.5.0 Send some mail to find out"); return;
     case SMTP_HELP: say(s, 214, "2.0.0 See RFC 5321"); return;
     case SMTP_STARTTLS: on_starttls(s); return;
@@ -351,6 +374,7 @@ static void on_reply(void *ctx, const struct smtp_reply *reply, bool is_last)
     if (s->state == SS_VERDICT) {
         s->message_count++;
         s->awaits_proof = conn_input(s->conn)->used == 0;
+        s->lacks_proof = !s->awaits_proof;
     } else if (!transaction_has_sender(s->transaction)) {
         after_data_refused(s);
         if (s->state == SS_END)
@@ -468,6 +492,9 @@ static bool session_step(struct session *s)
         return step_line(s);
     case SS_LONG: return step_long(s);
     case SS_TEXT: return step_text(s);
+    case SS_FAREWELL: /* what comes after QUIT is nothing */
+        buf_consume(conn_input(s->conn), conn_input(s->conn)->used);
+        return false;
     case SS_GREET:
     case SS_WAIT:
     case SS_TLS:
@@ -487,12 +514,20 @@ static void session_read(struct session *s)
     while (session_step(s))
         continue;
     s->is_reading = false;
+    if (s->lacks_proof && s->state == SS_COMMAND &&
+        conn_input(s->conn)->used == 0) {
+        s->lacks_proof = false;
+        s->awaits_proof = true;
+    }
     is_waiting = s->state == SS_WAIT || s->state == SS_VERDICT ||
                  s->state == SS_ORPHAN || s->state == SS_END ||
                  (s->state == SS_TEXT && !transaction_has_room(s->transaction));
-    if (!is_waiting && conn_is_eof(s->conn) &&
-        conn_output_bytes(s->conn) <= OUTPUT_MAX)
-        session_end(s);
+    if (is_waiting || !conn_is_eof(s->conn) ||
+        conn_output_bytes(s->conn) > OUTPUT_MAX)
+        return;
+    if (s->state == SS_FAREWELL && conn_output_bytes(s->conn) == 0)
+        transaction_told(s->transaction);
+    session_end(s);
 }
 
 static void on_input(void *ctx)

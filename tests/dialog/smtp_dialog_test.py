@@ -347,6 +347,57 @@ def test_a_client_gone_before_the_verdict_repeats_without_a_double(make):
     assert s.legacy.copies("old@a.example") == 3
 
 
+def send_with_dot(s, behind):
+    """A message to old, its dot and more in one packet; the client."""
+    c = s.client()
+    c.cmd("MAIL FROM:<x@y.example>")
+    c.cmd("RCPT TO:<old@a.example>")
+    c.cmd("DATA")
+    c.send(BODY + "\r\n.\r\n" + behind)
+    return c
+
+
+def journal_has(s, kind, seconds=2):
+    journal = s.role.folder / "journal"
+    return wait_for(lambda: f"{kind} " in journal.read_text(), seconds)
+
+
+def test_who_closes_in_order_after_his_quit_has_read_the_verdict(make):
+    s = make()
+    c = send_with_dot(s, "QUIT\r\n")
+    assert [c.reply()[:3] for _ in range(2)] == ["250", "221"]
+    assert c.stream.read() == b""  # he need not wait for the timeout
+    assert not journal_has(s, "told", 0.3)
+    c.close()
+    s.clients.remove(c)
+    assert journal_has(s, "told")
+    assert s.client().deliver("x@y.example", ["old@a.example"],
+                              BODY)[1] == "250 2.0.0 taken"
+
+
+def test_who_breaks_off_after_his_quit_may_not_have_read_the_verdict(make):
+    s = make()
+    c = send_with_dot(s, "QUIT\r\n")
+    assert journal_has(s, "taken")
+    # what he has not read makes his kernel reset the connection
+    c.stream.close()
+    c.socket.close()
+    s.clients.remove(c)
+    assert not journal_has(s, "told", 0.3)
+    assert s.client().deliver("x@y.example", ["old@a.example"],
+                              BODY)[1] == "250 2.0.0 Delivered before"
+    assert s.legacy.copies("old@a.example") == 1
+
+
+def test_a_command_behind_the_dot_is_no_proof_but_the_next_one_is(make):
+    s = make()
+    c = send_with_dot(s, "RSET\r\n")
+    assert [c.reply()[:3] for _ in range(2)] == ["250", "250"]
+    assert journal_has(s, "taken") and not journal_has(s, "told", 0.3)
+    assert c.cmd("MAIL FROM:<x@y.example>")[:3] == "250"
+    assert journal_has(s, "told")
+
+
 def test_mixed_answers_are_repeated_to_those_who_have_not_had_it(make):
     s = make(local=Hop(lmtp=True, **{"dot:new2@a.example": "452 4.2.2 full"}))
     rcpts = ["new@a.example", "new2@a.example"]
