@@ -1,7 +1,9 @@
 /*
  * mailhaul: the administrator's command. A table of subcommands.
  */
+#include <errno.h>
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +156,15 @@ static const struct cli_command *find_command(int argc, char **argv,
     return NULL;
 }
 
+static bool is_number(const char *value)
+{
+    char *end;
+
+    errno = 0;
+    strtoll(value, &end, 10);
+    return end != value && *end == '\0' && errno == 0;
+}
+
 static void put_option(json_t *request, const struct cli_option *option,
                        const char *value)
 {
@@ -195,6 +206,12 @@ static int take_options(const struct cli_command *command, struct cli *cli,
             print_help(command, stdout);
             return -1;
         } else if (option == 0) {
+            if (command->options[index].kind == OPTION_NUMBER &&
+                !is_number(optarg)) {
+                fprintf(stderr, "mailhaul: --%s: not a number: %s\n",
+                        command->options[index].name, optarg);
+                return CLI_USAGE;
+            }
             put_option(request, &command->options[index], optarg);
         } else {
             print_help(command, stderr);
