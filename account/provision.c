@@ -189,6 +189,15 @@ int provision_remove(struct provision *p, const char *address, struct err *err)
     return p->auth == NULL ? 0 : auth_remove(p->auth, address, err);
 }
 
+int provision_served_epoch(struct provision *p, const char *address,
+                           int64_t *epoch_out, struct err *err)
+{
+    *epoch_out = 0;
+    return p->auth == NULL
+               ? 0
+               : auth_active_epoch(p->auth, address, epoch_out, err);
+}
+
 int provision_count(struct provision *p, int64_t *count_out, struct err *err)
 {
     *count_out = INT64_MAX;

@@ -37,6 +37,10 @@ void provision_close(struct provision **p);
 int provision_apply(struct provision *p, const struct account *account,
                     const char *hash, struct err *err);
 int provision_remove(struct provision *p, const char *address, struct err *err);
+/* The epoch in which local serves the address; 0: it does not, or that cannot
+   be known. */
+int provision_served_epoch(struct provision *p, const char *address,
+                           int64_t *epoch_out, struct err *err);
 /* How many accounts local serves, as far as it has been told; INT64_MAX where
    that cannot be known. */
 int provision_count(struct provision *p, int64_t *count_out, struct err *err);

@@ -119,6 +119,24 @@ static int look_up(struct state *s, const char *typed, struct found *f,
     return 0;
 }
 
+/* Local serves it already, by an epoch that we know nothing of: the control db
+   is an old copy. Legacy would show and take what is there no more. */
+static bool is_ahead_of_us(const struct state *s, const struct found *f)
+{
+    int64_t served;
+    struct err err;
+
+    state_must(
+        provision_served_epoch(s->provision, f->name.address, &served, &err),
+        &err);
+    if (served <= (f->has_account ? f->account.epoch : 0))
+        return false;
+    log_error("account %s refused: local serves it in epoch %lld, the control "
+              "db is older",
+              f->name.address, (long long)served);
+    return true;
+}
+
 static enum route_answer decide(const struct state *s, const struct found *f,
                                 enum route_service service)
 {
@@ -137,6 +155,9 @@ static enum route_answer decide(const struct state *s, const struct found *f,
     if (answer == ROUTE_UNAVAILABLE && f->has_account &&
         state_flip_of(s, f->account.id))
         answer = ROUTE_WAIT;
+    if (answer != ROUTE_TO_LOCAL && answer != ROUTE_REFUSE &&
+        answer != ROUTE_WAIT && is_ahead_of_us(s, f))
+        answer = ROUTE_UNAVAILABLE;
     return answer;
 }
 
@@ -300,7 +321,7 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
         state_send(s, peer, answer_new(id, ROUTE_REFUSE));
         return;
     }
-    if (may_learn(message, &f, &seal)) {
+    if (may_learn(message, &f, &seal) && !is_ahead_of_us(s, &f)) {
         if (!f.has_account && insert(s, message, &f)) {
             store_seal(s, f.account.id, &seal);
             f.account.has_seal = true;

@@ -194,3 +194,23 @@ int auth_count_active(struct db *db, int64_t *count_out, struct err *err)
     db_finish(s);
     return 0;
 }
+
+int auth_active_epoch(struct db *db, const char *username, int64_t *epoch_out,
+                      struct err *err)
+{
+    struct db_statement *s = db_prepare(db,
+                                        "SELECT coalesce(epoch, 0) FROM users "
+                                        "WHERE username = ?1 AND active = 1",
+                                        err);
+    int rc;
+
+    *epoch_out = 0;
+    if (s == NULL)
+        return -1;
+    db_bind_text(s, 1, username);
+    rc = db_step(s, err);
+    if (rc == 1)
+        *epoch_out = db_int(s, 0);
+    db_finish(s);
+    return rc == -1 ? -1 : 0;
+}

@@ -43,6 +43,9 @@ int auth_open(const char *path, gid_t group, struct db **db_out,
    NULL, with which nobody logs in. */
 int auth_put(struct db *db, const struct auth_user *user, struct err *err);
 int auth_remove(struct db *db, const char *username, struct err *err);
+/* The epoch of an active user; 0: there is none. */
+int auth_active_epoch(struct db *db, const char *username, int64_t *epoch_out,
+                      struct err *err);
 int auth_count_active(struct db *db, int64_t *count_out, struct err *err);
 
 #endif

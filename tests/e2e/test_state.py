@@ -352,6 +352,25 @@ def test_local_that_lost_its_accounts_is_told_of_them_again(daemon):
         ("u@a.test", 1, 3, "{SHA512-CRYPT}$6$x$y")]
 
 
+def test_who_lives_on_local_is_not_served_by_an_old_control_db(daemon):
+    login, smtp = Login(daemon, 900001), Smtp(daemon, 900002)
+    login.expect("answer", id=login.learn("u@a.test"))
+    daemon.wait_for("u@a.test", route="legacy")
+    auth = sqlite3.connect(daemon.state / "dovecot" / "auth.db",
+                           isolation_level=None)
+    auth.execute("delete from users")
+    auth.executemany("insert into users (username, active, epoch)"
+                     " values (?, 1, ?)",
+                     [("u@a.test", 7), ("v@a.test", 3), ("own@a.test", None)])
+    for name in ("u@a.test", "v@a.test"):
+        assert login.asked(name)["answer"] == "unavailable"
+        assert smtp.asked(name, "mail")["answer"] == "unavailable"
+    login.expect("answer", id=login.learn("v@a.test"))
+    assert [a["address"] for a in
+            daemon.cli("account", "list")["accounts"]] == ["u@a.test"]
+    assert login.asked("own@a.test")["answer"] == "prove"
+
+
 def test_trail_that_legacy_refuses_keeps_the_password_and_goes_on(daemon):
     login, jobs = Login(daemon, 900001), Jobs(daemon)
     login.expect("answer", id=login.learn("u@a.test"))
