@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,8 @@
 #define READ_CHUNK      65536
 #define COMPACT_AT      ((off_t)64 << 20)
 #define RECORD_SIZE_MAX (8u << 20)
+#define DOTS_MAX        1024
+#define DOT_SECONDS     660 /* no hop is waited for any longer */
 
 /* One open "taken", in its bucket and in the order of age. */
 struct entry {
@@ -31,6 +34,13 @@ struct entry {
     uint64_t hash;
     char digest[DIGEST_HEX_SIZE];
     char pair[]; /* "sender recipient", coded as in the file */
+};
+
+/* A message that another process has passed the dot of. */
+struct dot {
+    pid_t pid; /* 0: none */
+    int64_t time_s;
+    char digest[DIGEST_HEX_SIZE];
 };
 
 struct journal {
@@ -45,6 +55,8 @@ struct journal {
     struct entry *oldest;
     struct entry *newest;
     struct entry *bucket[BUCKETS];
+    struct dot dots[DOTS_MAX]; /* the oldest are overwritten */
+    size_t dot_next;
 };
 
 static int64_t system_clock(void)
@@ -145,6 +157,38 @@ static void clear_index(struct journal *j)
     j->read_to = 0;
 }
 
+/* ---- what others are about ---- */
+
+static void add_dot(struct journal *j, int64_t time_s, const char *digest,
+                    pid_t pid)
+{
+    struct dot *d = &j->dots[j->dot_next];
+
+    if (pid <= 0 || pid == getpid() || time_s < j->clock() - DOT_SECONDS)
+        return;
+    j->dot_next = (j->dot_next + 1) % DOTS_MAX;
+    d->pid = pid;
+    d->time_s = time_s;
+    snprintf(d->digest, sizeof(d->digest), "%s", digest);
+}
+
+static struct dot *find_dot(struct journal *j, const char *digest)
+{
+    for (size_t i = 0; i < DOTS_MAX; i++)
+        if (j->dots[i].pid != 0 && strcmp(j->dots[i].digest, digest) == 0)
+            return &j->dots[i];
+    return NULL;
+}
+
+/* A verdict came. */
+static void drop_dot(struct journal *j, const char *digest)
+{
+    struct dot *d = find_dot(j, digest);
+
+    if (d != NULL)
+        d->pid = 0;
+}
+
 /* ---- records ---- */
 
 static const char *code_address(const char *address, char word[WORD_MAX])
@@ -202,6 +246,13 @@ static void read_record(struct journal *j, char *line)
                &pair_at) != 3 ||
         pair_at == 0)
         return;
+    if (strcmp(kind, "dot") == 0) {
+        const char *pid = strrchr(line, ' ');
+
+        add_dot(j, time_s, digest, (pid_t)strtol(pid + 1, NULL, 10));
+        return;
+    }
+    drop_dot(j, digest);
     if (strcmp(kind, "taken") == 0) {
         add_entry(j, time_s, digest, line + pair_at);
     } else if (strcmp(kind, "told") == 0) {
@@ -478,11 +529,13 @@ void journal_close(struct journal **journal)
 int journal_dot(struct journal *journal, const struct journal_message *message,
                 struct err *err)
 {
-    static const char *const nobody[] = {"-"};
+    char pid[24];
+    const char *const writer[] = {pid};
 
+    snprintf(pid, sizeof(pid), "%ld", (long)getpid());
     catch_up(journal);
     compact_if_large(journal);
-    return append_each(journal, "dot", message, nobody, 1, err);
+    return append_each(journal, "dot", message, writer, 1, err);
 }
 
 int journal_taken(struct journal *journal,
@@ -527,6 +580,19 @@ bool journal_was_taken(struct journal *journal,
     digest_hex(message->digest, digest);
     code_pair(message->sender, recipient, pair);
     return *find_slot(journal, digest, pair) != NULL;
+}
+
+bool journal_is_under_way(struct journal *journal,
+                          const struct journal_message *message)
+{
+    char digest[DIGEST_HEX_SIZE];
+    const struct dot *d;
+
+    catch_up(journal);
+    digest_hex(message->digest, digest);
+    d = find_dot(journal, digest);
+    return d != NULL && d->time_s >= journal->clock() - DOT_SECONDS &&
+           (kill(d->pid, 0) == 0 || errno != ESRCH);
 }
 
 size_t journal_open_count(const struct journal *journal)

@@ -4,15 +4,16 @@
  *
  * The file is text, one record a line, only ever appended to:
  *
- *   dot   TIME DIGEST SENDER -           a message is about to be committed
+ *   dot   TIME DIGEST SENDER PID         a message is about to be committed
  *   taken TIME DIGEST SENDER RECIPIENT   the hop has it
  *   told  TIME DIGEST SENDER RECIPIENT   the client knows; repeats are new mail
  *
  * each with a checksum as last word; addresses are percent-coded, "<>" is the
  * null sender. A record whose checksum is wrong (power was cut) is skipped.
- * "dot" without "taken" is the unknown outcome: it decides nothing, the repeat
- * is delivered, for a double is better than a loss; it is there for whoever
- * has to find out later. "taken" without "told" is open for 48 hours.
+ * "dot" without "taken" is the unknown outcome: when its writer has died, it
+ * decides nothing and the repeat is delivered, for a double is better than a
+ * loss; while he lives, the verdict may still come, and the repeat has to wait.
+ * "taken" without "told" is open for 48 hours.
  *
  * Several processes (a draining generation beside the new one) may append to
  * one file: it is the only truth, each reads what the others wrote before it
@@ -71,6 +72,11 @@ bool journal_suspects(struct journal *journal, const char *sender,
 bool journal_was_taken(struct journal *journal,
                        const struct journal_message *message,
                        const char *recipient);
+
+/* Another process that is alive has passed this message's dot and recorded no
+   verdict, in the time a hop is given for it. */
+bool journal_is_under_way(struct journal *journal,
+                          const struct journal_message *message);
 
 size_t journal_open_count(const struct journal *journal);
 

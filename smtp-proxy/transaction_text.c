@@ -250,7 +250,9 @@ void transaction_end_text(struct transaction *t)
     }
     digest_take(t->digest, t->envelope.message.digest);
     taken_count = envelope_mark_taken(&t->envelope, t->site->journal);
-    if (taken_count < t->envelope.count && site_is_under_way(t->site, t)) {
+    if (taken_count < t->envelope.count &&
+        (site_is_under_way(t->site, t) ||
+         journal_is_under_way(t->site->journal, &t->envelope.message))) {
         transaction_fail_rest(t, "4.3.0 The same message is being delivered");
     } else if (t->state == TS_SPOOL) {
         end_spooling(t, taken_count);

@@ -353,11 +353,36 @@ def test_a_repetition_is_known_to_the_next_generation(homes, flipping):
     assert len(homes.pids("smtp")) == 2
     stop.release()
     wait_until(lambda: len(homes.pids("smtp")) == 1, 30)
-    again = Client(homes.own["smtp"])
-    end = again.deliver(SENDER, [address], raw.decode()[:-2])[1]
-    assert end == "250 2.0.0 Delivered before"
-    again.close()
+    assert deliver_raw(homes, address, raw) == "250 2.0.0 Delivered before"
     await_one(homes, "bob", serial)
+
+
+def test_a_message_in_doubt_in_the_old_generation_has_to_wait(homes,
+                                                              flipping):
+    """Repeated to the new one while the old one waits for legacy's verdict."""
+    serial, address = new_serial("doubt"), "dave@example.test"
+    stop = flipping.smtp.stop(rb"^250 2\.0\.0 Ok: queued", address, "answer")
+    c = Client(homes.own["smtp"])
+    raw = message(serial)
+    for line in ("MAIL FROM:<x@sender.test>", f"RCPT TO:<{address}>", "DATA"):
+        assert c.cmd(line)[0] in "23"
+    c.send(raw + b".\r\n")
+    stop.wait()
+    c.close()
+    renew(homes)
+    assert deliver_raw(homes, address, raw)[:9] == "451 4.3.0"
+    stop.release()
+    wait_until(lambda: len(homes.pids("smtp")) == 1, 30)
+    assert deliver_raw(homes, address, raw) == "250 2.0.0 Delivered before"
+    await_one(homes, "dave", serial)
+
+
+def deliver_raw(world, rcpt, raw):
+    again = Client(world.own["smtp"])
+    try:
+        return again.deliver(SENDER, [rcpt], raw.decode()[:-2])[1]
+    finally:
+        again.close()
 
 
 # ---- kill -9

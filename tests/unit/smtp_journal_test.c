@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -121,6 +122,73 @@ static void test_a_dot_without_a_verdict_decides_nothing(void **state)
     assert_int_equal(journal_open_count(j), 0);
     assert_false(journal_suspects(j, "", "-"));
     journal_close(&j);
+}
+
+/* Another process: a dot, then a verdict, each when a byte comes, then its end.
+ */
+static void play_other(int from, int to, const struct journal_message *m)
+{
+    static const char *const nobody[] = {"a@b"};
+    struct journal *j = open_journal();
+    struct err err;
+    char byte;
+
+    journal_dot(j, m, &err);
+    (void)!write(to, "x", 1);
+    (void)!read(from, &byte, 1);
+    if (byte == 't') {
+        journal_taken(j, m, nobody, 1, &err);
+        (void)!write(to, "x", 1);
+        (void)!read(from, &byte, 1);
+    }
+    _exit(0);
+}
+
+static void check_other(char command, bool is_alive)
+{
+    struct journal_message m = message(7, "x@y");
+    struct journal_message different = message(8, "x@y");
+    struct journal *j = open_journal();
+    int down[2], up[2];
+    char byte;
+    pid_t pid;
+
+    assert_int_equal(pipe(down), 0);
+    assert_int_equal(pipe(up), 0);
+    pid = fork();
+    if (pid == 0)
+        play_other(down[0], up[1], &m);
+    assert_int_equal(read(up[0], &byte, 1), 1);
+    assert_true(journal_is_under_way(j, &m));
+    assert_false(journal_is_under_way(j, &different));
+    assert_int_equal(write(down[1], &command, 1), 1);
+    if (is_alive)
+        assert_int_equal(read(up[0], &byte, 1), 1);
+    else
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_false(journal_is_under_way(j, &m));
+    assert_int_equal(journal_was_taken(j, &m, "a@b"), is_alive);
+    if (is_alive) {
+        assert_int_equal(write(down[1], "q", 1), 1);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+    }
+    for (int i = 0; i < 2; i++) {
+        close(down[i]);
+        close(up[i]);
+    }
+    journal_close(&j);
+}
+
+static void test_anothers_dot_counts_until_its_verdict(void **state)
+{
+    (void)state;
+    check_other('t', true);
+}
+
+static void test_the_dot_of_a_dead_process_does_not_count(void **state)
+{
+    (void)state;
+    check_other('q', false);
 }
 
 static void test_entries_are_forgotten_after_two_days(void **state)
@@ -256,6 +324,10 @@ int main(void)
                                   remove_file),
         cmocka_unit_test_teardown(test_it_survives_the_process, remove_file),
         cmocka_unit_test_teardown(test_a_dot_without_a_verdict_decides_nothing,
+                                  remove_file),
+        cmocka_unit_test_teardown(test_anothers_dot_counts_until_its_verdict,
+                                  remove_file),
+        cmocka_unit_test_teardown(test_the_dot_of_a_dead_process_does_not_count,
                                   remove_file),
         cmocka_unit_test_teardown(test_entries_are_forgotten_after_two_days,
                                   remove_file),
