@@ -4,12 +4,11 @@ doubled, nobody's mail is removed, and no flip comes of it."""
 import json
 import shutil
 import sqlite3
-import socketserver
-import threading
 
 import pytest
 
-from copy_faults_test import UIDS, Mailbox, Session
+from copy_faults_test import UIDS, Mailbox  # finds the fakes, too
+from sick_imap import Session, SickImap
 
 BODIES = len(UIDS)
 
@@ -42,16 +41,12 @@ class Folders(Session):
         return True
 
 
-class Legacy(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
+class Legacy(SickImap):
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Folders)
-        self.fault, self.heard, self.sessions, self.login = {}, [], 0, None
+        super().__init__()
+        self.RequestHandlerClass = Folders
         self.hidden, self.refused = set(), set()
         self.uidvalidity = {"INBOX": 77, "Archive": 78, "Work": 79}
-        threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def heard_appends(self):
         return [line for line in self.heard if line.startswith("APPEND")]
@@ -72,10 +67,8 @@ class Box(Mailbox):
 
 @pytest.fixture
 def legacy():
-    server = Legacy()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with Legacy() as server:
+        yield server
 
 
 @pytest.fixture
