@@ -108,6 +108,17 @@ def test_who_is_not_served_is_refused_whatever_the_side(client):
         assert client.cmd("RCPT TO:<alice@example.test>")[:3] == "250"
 
 
+def test_the_trace_tells_how_the_client_came(homes):
+    for tls, word in ((False, b"ESMTP"), (True, b"ESMTPS")):
+        serial = new_serial("trace")
+        with homes.smtp(tls=tls) as smtp:
+            smtp.sendmail(SENDER, ["alice@example.test"], message(serial))
+        await_one(homes, "alice", serial)
+        raw = raw_message(homes, "alice", "local", serial)
+        assert re.search(rb"Received: from sender.test \(\[127.0.0.1\]\)\r\n"
+                         rb"\tby mx.example.test with %b id " % word, raw), raw
+
+
 # ---- recipients on both sides
 
 def test_who_repeats_at_once_delivers_to_both_sides_once(homes, client):

@@ -385,6 +385,31 @@ def deliver_raw(world, rcpt, raw):
         again.close()
 
 
+# ---- the flip
+
+def test_a_crowd_of_senders_at_the_moment_of_the_flip(homes, flipping):
+    """What legacy took is carried over, what came later waited for local."""
+    user = flipping.copied()
+    made = [Sender(f"crowd{n}{new_serial('')}", homes.own["smtp"], SENDER,
+                   homes.address(user), 0) for n in range(6)]
+    for sender in made:
+        sender.start()
+    wait_until(lambda: all(len(s.accepted) > 2 for s in made), 60)
+    flipping.cutover(user)
+    flipping.await_moved(user)
+    goal = [len(s.accepted) + 3 for s in made]
+    wait_until(lambda: all(len(s.accepted) >= n
+                           for s, n in zip(made, goal)), 60)
+    wanted = set()
+    for sender in made:
+        sender.stop()
+        assert sender.refused == {} and not sender.unsure
+        wanted |= set(sender.accepted)
+    wait_until(lambda: copies(homes, user, "local").keys() >= wanted, 60, 0.5)
+    found = copies(homes, user, "local")
+    assert {s: n for s, n in found.items() if s in wanted and n != 1} == {}
+
+
 # ---- kill -9
 
 def test_kills_lose_nothing_and_double_only_what_was_in_doubt(homes):
