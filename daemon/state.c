@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,7 +18,8 @@
 #include "db/audit.h"
 #include "db/control.h"
 
-#define TICK_MS 1000
+#define TICK_MS    1000
+#define ROOM_BYTES (1u << 20) /* on the disk, to begin writing */
 
 /* Said after the commit: a message, or a call. */
 struct state_said {
@@ -295,6 +297,43 @@ static void remind_local(struct state *s)
                   (long long)known);
 }
 
+/* --- no room on the disk
+
+   A write that fails ends this process, see state_must; the next one finds the
+   disk full, answers from what is there, and writes again when there is room.
+   Who is known is served; nobody is learnt, copied or flipped. */
+
+static bool has_room(const struct state *s)
+{
+    struct statvfs disk;
+
+    return statvfs(s->conf->state_dir, &disk) == -1 || disk.f_blocks == 0 ||
+           (uint64_t)disk.f_bavail * disk.f_frsize >= ROOM_BYTES;
+}
+
+static void begin_writing(struct state *s)
+{
+    struct err err;
+
+    s->is_full = false;
+    state_must(db_set_read_only(s->db, false, &err), &err);
+    state_must(job_free_leases(s->db, "", &err), &err);
+    remind_local(s);
+    settle_accounts(s, true);
+    state_settle(s);
+    state_jobs_wake(s);
+}
+
+static void wait_for_room(struct state *s)
+{
+    struct err err;
+
+    s->is_full = true;
+    state_must(db_set_read_only(s->db, true, &err), &err);
+    log_error("%s: no room on the disk; nothing moves until there is",
+              s->conf->state_dir);
+}
+
 static void on_tick(void *ctx)
 {
     struct state *s = ctx;
@@ -303,7 +342,11 @@ static void on_tick(void *ctx)
         ; /* on_flip commands that have ended */
     state_jobs_tick(s);
     state_routes_tick(s);
-    if (s->is_unsettled)
+    if (s->is_full && has_room(s)) {
+        log_info("%s: there is room again", s->conf->state_dir);
+        begin_writing(s);
+    }
+    if (s->is_unsettled && !s->is_full)
         settle_accounts(s, false);
     timer_start(s->tick, TICK_MS);
 }
@@ -382,11 +425,10 @@ int role_state_start(struct role *role, struct err *err)
     s->due = timer_new(s->loop, on_due, s);
     role->on_message = on_master;
     role->ctx = s;
-    state_must(job_free_leases(s->db, "", err), err);
-    remind_local(s);
-    settle_accounts(s, true);
-    state_settle(s);
+    if (has_room(s))
+        begin_writing(s);
+    else
+        wait_for_room(s);
     serve(s);
-    state_jobs_wake(s);
     return 0;
 }

@@ -113,6 +113,8 @@ struct state {
     struct timer *tick;          /* owned; every second */
     struct timer *due;           /* owned; the next job */
     bool are_peers_known;
+    bool is_full;        /* no room on the disk: questions are answered, and
+                            nothing is written */
     bool is_unsettled;   /* local could not be told of an account */
     bool is_turn_ending; /* scheduled */
     bool is_waking;      /* the queue is looked at after the commit */

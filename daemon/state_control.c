@@ -69,6 +69,8 @@ static int verify_begin(struct state_client *client, struct command *c,
 
     if (!address || command_need_account(c, address, &account, err) == -1)
         return -1;
+    if (s->is_full)
+        return err_set(err, ERR_RETRY, "no room on the disk of state_dir");
     if (!account.has_seal)
         return err_set(err, ERR_SETUP, "%s: no password is known for legacy",
                        account.address);
@@ -144,7 +146,8 @@ static void on_message(void *ctx, json_t *message, int fd)
     snprintf(actor, sizeof(actor), "uid %u",
              (unsigned)channel_peer_uid(client->channel));
     state_settle(s); /* what others wrote is not undone with this command */
-    state_write(s);
+    if (!s->is_full)
+        state_write(s);
     rc = is_verify ? verify_begin(client, &c, message, &err)
                    : command_run(&c, message, &result, &err);
     if (rc == -1)

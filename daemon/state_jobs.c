@@ -247,7 +247,7 @@ void state_jobs_lease(struct state *s, struct state_peer *peer,
 {
     int64_t free_workers = wire_int(message, "free", 0);
 
-    if (strcmp(peer->role, "jobs") != 0)
+    if (strcmp(peer->role, "jobs") != 0 || s->is_full)
         return;
     state_write(s);
     lease_some(s, peer, wire_int(message, "urgent", 0), URGENT_ONLY);

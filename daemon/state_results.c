@@ -154,8 +154,8 @@ static void refreshed(struct state *s, struct account *a,
     take_report(a, report);
     take_as_learnt(s, a, d);
     /* with messages set aside only if the administrator asks for it by name */
-    a->is_clean = report->differences == 0 &&
-                  (report->set_aside == 0 || a->wants_flip);
+    a->is_clean =
+        report->differences == 0 && (report->set_aside == 0 || a->wants_flip);
     gate = schedule_flip(a, d, s->are_peers_known, now);
     if (gate == FLIP_READY && state_flip_count(s) >= SCHEDULE_FLIPS_MAX)
         gate = FLIP_CROWDED;

@@ -321,7 +321,8 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
         state_send(s, peer, answer_new(id, ROUTE_REFUSE));
         return;
     }
-    if (may_learn(message, &f, &seal) && !is_ahead_of_us(s, &f)) {
+    if (!s->is_full && may_learn(message, &f, &seal) &&
+        !is_ahead_of_us(s, &f)) {
         if (!f.has_account && insert(s, message, &f)) {
             store_seal(s, f.account.id, &seal);
             f.account.has_seal = true;
@@ -351,7 +352,7 @@ void state_routes_confirm(struct state *s, int64_t account_id)
 {
     struct account account;
 
-    if (!state_load(s, account_id, &account, NULL) ||
+    if (s->is_full || !state_load(s, account_id, &account, NULL) ||
         account.route != ROUTE_LOCAL ||
         account.password_state != PASSWORD_LEARNT)
         return;

@@ -30,6 +30,7 @@ struct db {
     char *path;
     int lock_fd; /* -1: not alone */
     bool is_conflict;
+    bool is_read_only; /* by db_set_read_only */
     struct db_statement *cache[CACHE_BUCKETS];
 };
 
@@ -45,6 +46,8 @@ static int fail(struct db *db, const char *what, struct err *err)
         kind = err_kind_of_errno(sqlite3_system_errno(db->sqlite));
     db->is_conflict = extended == SQLITE_CONSTRAINT_UNIQUE ||
                       extended == SQLITE_CONSTRAINT_PRIMARYKEY;
+    if (code == SQLITE_READONLY && db->is_read_only)
+        return err_set(err, ERR_RETRY, "%s: no room on its disk", db->path);
     return err_set(err, kind, "%s: %s: %s", db->path, what,
                    sqlite3_errmsg(db->sqlite));
 }
@@ -167,6 +170,15 @@ int db_set_sync(struct db *db, enum db_sync sync, struct err *err)
         [DB_SYNC_OFF] = "PRAGMA synchronous = OFF"};
 
     return run_script(db, sync_pragma[sync], err);
+}
+
+int db_set_read_only(struct db *db, bool is_read_only, struct err *err)
+{
+    db->is_read_only = is_read_only;
+    return run_script(db,
+                      is_read_only ? "PRAGMA query_only = ON"
+                                   : "PRAGMA query_only = OFF",
+                      err);
 }
 
 static int set_up(struct db *db, const struct db_options *options,

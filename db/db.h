@@ -76,6 +76,9 @@ bool db_is_conflict(const struct db *db);
 /* Commits from now on are of this kind; what was committed before is not made
    better by it. Not in a transaction. */
 int db_set_sync(struct db *db, enum db_sync sync, struct err *err);
+/* While its disk is full: what would write fails with ERR_RETRY, reading goes
+   on. Not in a transaction. */
+int db_set_read_only(struct db *db, bool is_read_only, struct err *err);
 /* Move the WAL into the file and empty it, so that what was deleted or wiped is
    gone from the disk. Not while statements are under way. */
 int db_checkpoint(struct db *db, struct err *err);

@@ -2,12 +2,16 @@
 refuses, throttles or is away, disks that are full."""
 
 import json
+import smtplib
 import threading
 import time
 
 import pytest
 from fakes.sick_imap import SickImap
-from lib.old_domains import imap_answer, serve
+from lib.mailbox import append, store, uids_of
+from lib.old_domains import imap_answer, is_temporary, serve
+from lib.small_disk import SmallDisk
+from lib.snapshot import differences
 from lib.waiting import wait_until
 
 WORLD = {"cutover": "manual", "delta_seconds": 1}
@@ -261,3 +265,125 @@ def test_workers_and_connections_to_one_host_are_counted(make_world):
         go.set()
         wait_until(lambda: world.mailhaul("status")["totals"]["copy"]["delta"]
                    == 17, 60, 0.3)
+
+
+# ---- disks that are full
+
+@pytest.fixture
+def disk_world(make_world, request):
+    """(world, disk); the node is not started yet."""
+    disks = []
+
+    def make(folder, size_mb, **settings):
+        world = make_world(run=False, **{**WORLD, **settings})
+        disks.append(SmallDisk(folder(world), size_mb))
+        world._make_owned()
+        world.node.cli("init")
+        world.add_domain()
+        world.run_node()
+        return world, disks[-1]
+    yield make
+    for disk in disks:
+        disk.close()
+
+
+def has_failed(world, user, text):
+    row = world.account(user)
+    return row if row and text in (row["last_error"] or "") else None
+
+
+def test_a_full_store_stops_copying_until_there_is_room(disk_world):
+    world, disk = disk_world(lambda w: w.settings.store, 3, cutover="auto")
+    world.fill("alice", messages=400, folders=6, total=6_000_000)
+    before = world.snapshot("alice", "legacy")
+    session = world.imap("alice")
+    row = wait_until(lambda: has_failed(world, "alice", "No space left"), 60,
+                     0.1, world.log_tail)
+    assert (row["route"], row["copy"]) == ("legacy", "initial")
+    assert row["set_aside"] == 0
+    assert stuck(world, "alice@example.test")["last_error"]
+    assert session.noop()[0] == "OK"
+    session.logout()
+    disk.resize(64)
+    row = world.wait_account("alice", 90, route="local", provisioned=True)
+    assert row["last_error"] is None and row["set_aside"] == 0
+    assert differences(before, world.snapshot("alice")) == []
+    assert world.mailhaul("verify", "--full", "alice@example.test")
+
+
+def test_a_full_store_in_a_delta_leaves_what_was_there(disk_world):
+    world, disk = disk_world(lambda w: w.settings.store, 8)
+    world.fill("alice", messages=100, folders=4, total=500_000)
+    world.imap("alice").logout()
+    world.wait_account("alice", copy="delta", clean=True)
+    disk.fill()
+    with world.imap("alice", "legacy") as imap:
+        for n in range(20):
+            append(imap, "INBOX", f"{n} " + "x" * 20000)
+        store(imap, "INBOX", uids_of(imap, "INBOX")[:5], "FLAGS",
+              "(\\Flagged one two)")
+    before = world.snapshot("alice", "legacy")
+    wait_until(lambda: has_failed(world, "alice", "No space left"), 60)
+    assert world.account("alice")["route"] == "legacy"
+    disk.empty()
+    world.wait_account("alice", clean=True, last_error=None)
+    world.mailhaul("cutover", "alice@example.test")
+    world.wait_account("alice", route="local", provisioned=True)
+    assert differences(before, world.snapshot("alice")) == []
+
+
+def try_login(world, user):
+    answer, _, _ = imap_answer(world, world.address(user),
+                               world.password(user))
+    return answer
+
+
+def try_send(world, user):
+    try:
+        world.send(user)
+        return 250
+    except smtplib.SMTPRecipientsRefused as e:
+        return next(iter(e.recipients.values()))[0]
+    except smtplib.SMTPResponseException as e:
+        return e.smtp_code
+
+
+def test_a_full_state_dir_is_temporary_and_hurts_no_session(disk_world):
+    """Control db, ledgers and what local reads have no room."""
+    world, disk = disk_world(lambda w: w.folder / "state", 4)
+    world.fill("alice", messages=50, folders=3, total=200_000)
+    world.fill("bob", messages=50, folders=3, total=200_000)
+    world.imap("alice").logout()
+    world.wait_account("alice", copy="delta", clean=True)
+    world.mailhaul("cutover", "alice@example.test")
+    world.wait_account("alice", route="local", provisioned=True)
+    session = world.imap("alice")
+    logins = world.pids("login") + world.pids("smtp")
+    disk.fill()
+    for _ in range(3):
+        for user in ("alice", "bob", "carol"):
+            answer = try_login(world, user)
+            assert answer.startswith("OK") or is_temporary(answer), answer
+            code = try_send(world, user)
+            assert code == 250 or 400 <= code < 500, code
+        time.sleep(0.5)
+    assert session.noop()[0] == "OK"
+    # who is known is served, and the administrator hears why nothing moves
+    assert try_login(world, "alice").startswith("OK")
+    assert world.account("alice")["route"] == "local"
+    done = world.mailhaul("account", "pause", "alice@example.test",
+                          check=False)
+    assert done.returncode == 1 and "no room" in done.stdout + done.stderr
+    deaths = world.node.log.read_text(errors="replace").count("] died")
+    assert deaths <= 2
+    assert sorted(logins) == sorted(world.pids("login") + world.pids("smtp"))
+    disk.empty()
+    wait_until(lambda: try_login(world, "bob").startswith("OK"), 60, 0.3)
+    assert session.noop()[0] == "OK"
+    session.logout()
+    wait_until(lambda: (world.account("bob") or {}).get("copy") == "delta", 60,
+               0.3, lambda: [try_login(world, "bob"), world.account("bob")])
+    before = world.snapshot("bob", "legacy")
+    world.mailhaul("cutover", "bob@example.test")
+    world.wait_account("bob", route="local", provisioned=True)
+    assert differences(before, world.snapshot("bob")) == []
