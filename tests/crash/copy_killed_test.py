@@ -12,7 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dialog"))
 
-from copy_faults_test import BIN, Fake, Mailbox  # noqa: E402
+from copy_faults_test import BIN, Mailbox  # noqa: E402
+from sick_imap import SickImap  # noqa: E402
 
 
 def tree(folder):
@@ -22,7 +23,7 @@ def tree(folder):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_copy_killed_again_and_again_ends_the_same(tmp_path, seed):
-    fake = Fake()
+    fake = SickImap()
     rnd = random.Random(seed)
     calm = Mailbox(tmp_path / "calm", fake)
     wild = Mailbox(tmp_path / "wild", fake)
@@ -42,5 +43,4 @@ def test_a_copy_killed_again_and_again_ends_the_same(tmp_path, seed):
     report = wild.copy("delta")
     assert report["kind"] == "none" and report["differences"] == 0
     assert tree(wild.folder) == tree(calm.folder)
-    fake.shutdown()
-    fake.server_close()
+    fake.close()
