@@ -137,12 +137,21 @@ def test_no_password_goes_to_a_server_that_cannot_prove_its_name(
     assert addresses(world, domain) == []
 
 
+def inject_imap(peer, tag):
+    """Answers in clear to what will be asked inside TLS, where the true answer
+    is no."""
+    peer.send(f"{tag} OK begin\r\n* CAPABILITY IMAP4rev1\r\nC OK done\r\n"
+              "L OK in\r\n")
+    peer.start_tls()
+    tag = peer.read_line().split()[0].decode()
+    peer.send(f"* OK hello\r\n{tag} NO not today\r\n")
+    peer.stall()
+
+
 STRIPPED = {
     "NO": {"STARTTLS": "NO not today"},
     "BAD": {"STARTTLS": "BAD unknown command"},
-    "injected": {"STARTTLS": lambda peer, tag: peer.send(
-        f"{tag} OK begin\r\n* CAPABILITY IMAP4rev1\r\nC OK done\r\n"
-        "L OK in\r\n") or peer.start_tls() or peer.stall()},
+    "injected": {"STARTTLS": inject_imap},
     "preauth": {},
 }
 
@@ -150,50 +159,39 @@ STRIPPED = {
 @pytest.mark.parametrize("how", STRIPPED)
 def test_starttls_that_is_stripped_or_injected_sends_no_password(
         shared_world, certificates, how):
-    """What somebody says in clear behind the OK to STARTTLS is not the server's
-    answer to our CAPABILITY, nor to our login."""
     world, domain = shared_world, f"strip-{how.lower()}.test"
     greeting = "* PREAUTH welcome" if how == "preauth" else None
     with OldImap(users_of(domain), greeting=greeting, answers=STRIPPED[how],
                  cert=certificates["good"]) as old:
         serve(world, domain, old, tls="starttls")
-        answers = []
-        thread = threading.Thread(target=lambda: answers.append(imap_answer(
-            world, f"ann@{domain}", SECRET)[0]))
-        thread.start()
-        if how == "injected":
-            # it waits for the true answer inside TLS, and says nothing till
-            wait_until(lambda: b"CAPABILITY" in old.heard)
-            assert not old.has_heard(SECRET)
-            old.close()
-        thread.join(60)
-        assert len(answers) == 1 and is_temporary(answers[0]), answers
+        answer, _, _ = imap_answer(world, f"ann@{domain}", SECRET)
+        assert is_temporary(answer), answer
         assert not old.has_heard(SECRET)
+        assert (b"CAPABILITY" in old.heard) == (how == "injected")
     assert addresses(world, domain) == []
 
 
-@pytest.mark.parametrize("how", ["refused", "injected"])
-def test_stls_that_is_stripped_or_injected_sends_no_password(
-        shared_world, certificates, how):
-    world, domain = shared_world, f"stls-{how}.test"
+def inject_pop3(peer):
+    peer.send("+OK begin\r\n+OK\r\n+OK logged in\r\n")
+    peer.start_tls()
+    peer.read_line()
+    peer.line("-ERR [SYS/TEMP] not today")
+    peer.stall()
 
-    def inject(peer):
-        peer.send("+OK begin\r\n+OK\r\n+OK logged in\r\n")
-        peer.start_tls()
-        peer.stall()
-    answers = {"STLS": "-ERR unknown command" if how == "refused" else inject}
-    with OldPop3(users_of(domain), answers, cert=certificates["good"]) as old:
+
+@pytest.mark.parametrize("stls", ["-ERR unknown command", inject_pop3],
+                         ids=["stripped", "injected"])
+def test_stls_that_is_stripped_or_injected_sends_no_password(
+        shared_world, certificates, stls):
+    world = shared_world
+    domain = f"stls-{'stripped' if isinstance(stls, str) else 'injected'}.test"
+    with OldPop3(users_of(domain), {"STLS": stls},
+                 cert=certificates["good"]) as old:
         serve(world, domain, pop3=old, tls="starttls")
-        said = []
-        thread = threading.Thread(target=lambda: said.append(pop3_answer(
-            world, f"ann@{domain}", SECRET)[0]))
-        thread.start()
-        if how == "injected":
-            wait_until(lambda: b"USER" in old.heard)
-            old.close()
-        thread.join(60)
-        assert len(said) == 1 and is_temporary(said[0]), said
+        answer, _, _ = pop3_answer(world, f"ann@{domain}", SECRET)
+        assert is_temporary(answer), answer
         assert not old.has_heard(SECRET)
+        assert (b"USER" in old.heard) == (stls is inject_pop3)
 
 
 # ---- what goes wrong there
