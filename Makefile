@@ -76,7 +76,8 @@ $(foreach l,$(LAYERS),$(eval $(call layer,$(l))))
 
 $(O)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC  $@"
+	@$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(O)/db/control.o: db/schema.sql
 

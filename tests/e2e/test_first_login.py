@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from lib.waiting import wait_until
-from lib.wire import ImapWire, Wire
+from lib.wire import ImapWire
 
-WORLD = {"cutover": "manual", "more_users": 200}
+WORLD = {"cutover": "manual"}
 
 
 def plain(user, password):
@@ -237,33 +237,6 @@ def test_two_first_logins_at_once_make_one_account(shared_world):
         thread.join()
     assert failures == []
     assert world.account("erin")["route"] == "legacy"
-
-
-def test_two_hundred_users_log_in_for_the_first_time_at_once(shared_world):
-    world = shared_world
-    users = [u for u in world.settings.users() if u.startswith("user")]
-    failures = []
-
-    def log_in(user):
-        try:
-            with Wire(world.own["imap"], wait_s=90) as wire:
-                wire.read_line()
-                wire.line(f"a LOGIN {world.address(user)} pw-{user}")
-                answer = wire.read_line()
-                while answer.startswith(b"*"):
-                    answer = wire.read_line()
-                if not answer.startswith(b"a OK"):
-                    failures.append((user, answer))
-        except (OSError, EOFError) as e:
-            failures.append((user, e))
-    threads = [threading.Thread(target=log_in, args=(u,)) for u in users]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    # copied, if empty, in a while
-    wait_until(lambda: all_copied(world, users), 120, 1)
 
 
 def all_copied(world, users):

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from lib.senders import Sender
 from lib.snapshot import find_serials
 from lib.waiting import wait_until
 
@@ -17,40 +16,6 @@ def found_on(world, side, user="alice"):
         return {s: len(where) for s, where in find_serials(imap).items()}
     finally:
         imap.logout()
-
-
-@pytest.mark.world(delta_seconds=2, cutover="auto")
-def test_four_senders_deliver_steadily_through_copy_and_flip(world):
-    world.fill("alice", messages=800, folders=8, total=8_000_000)
-    her = "alice@example.test"
-    senders = [
-        Sender("outside", world.own["smtp"], "x@sender.test", her, 0.05,
-               world.ca_file),
-        Sender("colleague", world.legacy["smtp"], "bob@example.test", her, 0.1),
-        Sender("alias", world.legacy["smtp"], "y@sender.test",
-               "sales@example.test", 0.1),
-        Sender("reply", world.own["smtp"], her, "bob@example.test", 0.1)]
-    for sender in senders:
-        sender.start()
-    world.move("alice")
-    time.sleep(2)
-    for sender in senders:
-        sender.stop()
-        assert sender.refused == {} and len(sender.accepted) > 10, sender.name
-    to_her = {s for sender in senders[:3] for s in sender.accepted}
-    wait_until(lambda: found_on(world, "local").keys() >= to_her, 60, 1,
-               lambda: sorted(to_her - found_on(world, "local").keys()))
-    found = found_on(world, "local")
-    unsure = senders[0].unsure
-    assert [s for s in to_her - unsure if found[s] != 1] == []
-    to_him = set(senders[3].accepted)
-    wait_until(lambda: found_on(world, "legacy", "bob").keys() >= to_him)
-    assert [s for s, n in found_on(world, "legacy", "bob").items()
-            if n != 1] == []
-    assert max(s.slowest_s for s in senders) < 3
-
-
-WORLD = {"cutover": "manual"}
 
 
 @pytest.fixture(scope="module")
