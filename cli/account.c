@@ -49,60 +49,24 @@ static void print_account(const json_t *a)
         (long long)wire_int(job, "attempts", 0));
 }
 
-static int ask_and_print(struct cli *cli, const json_t *request)
-{
-    json_t *result = cli_ask(cli, request);
-
-    if (!result)
-        return CLI_BAD;
-    if (cli->is_json)
-        cli_print_json(result);
-    else
-        print_account(result);
-    json_decref(result);
-    return CLI_GOOD;
-}
-
 int cli_account_show(struct cli *cli, json_t *request)
 {
-    return ask_and_print(cli, request);
+    return cli_ask_and_print(cli, request, print_account);
 }
 
-int cli_account_change(struct cli *cli, json_t *request)
+static void print_accounts(const json_t *result)
 {
-    return ask_and_print(cli, request);
+    const json_t *a;
+    size_t i;
+
+    json_array_foreach(json_object_get(result, "accounts"), i, a)
+        printf("%-32s %-7s %-8s %8lld messages %10s  %s\n",
+               cli_text(a, "address"), cli_text(a, "route"),
+               cli_text(a, "copy"), (long long)wire_int(a, "messages", 0),
+               cli_bytes(wire_int(a, "bytes", 0)), cli_text(a, "last_error"));
 }
 
 int cli_account_list(struct cli *cli, json_t *request)
 {
-    json_t *result = cli_ask(cli, request);
-    const json_t *a;
-    size_t i;
-
-    if (!result)
-        return CLI_BAD;
-    if (cli->is_json)
-        cli_print_json(result);
-    else
-        json_array_foreach(json_object_get(result, "accounts"), i, a) printf(
-            "%-32s %-7s %-8s %8lld messages %10s  %s\n", cli_text(a, "address"),
-            cli_text(a, "route"), cli_text(a, "copy"),
-            (long long)wire_int(a, "messages", 0),
-            cli_bytes(wire_int(a, "bytes", 0)), cli_text(a, "last_error"));
-    json_decref(result);
-    return CLI_GOOD;
-}
-
-int cli_account_remove(struct cli *cli, json_t *request)
-{
-    json_t *result = cli_ask(cli, request);
-
-    if (!result)
-        return CLI_BAD;
-    if (cli->is_json)
-        cli_print_json(result);
-    else
-        printf("%s is removed\n", cli_text(result, "removed"));
-    json_decref(result);
-    return CLI_GOOD;
+    return cli_ask_and_print(cli, request, print_accounts);
 }

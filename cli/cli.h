@@ -31,6 +31,9 @@ int cli_call(struct cli *cli, const json_t *request, json_t **result_out,
              struct err *err);
 /* The same, and what is wrong is printed; NULL then. */
 json_t *cli_ask(struct cli *cli, const json_t *request);
+/* Ask, and print the result as JSON or by print(). An exit status. */
+int cli_ask_and_print(struct cli *cli, const json_t *request,
+                      void (*print)(const json_t *result));
 void cli_close(struct cli *cli);
 /* Become the user that owns the database, for good; nothing if we may not. */
 int cli_become_user(const struct conf *conf, struct err *err);
@@ -41,6 +44,7 @@ int cli_become_user(const struct conf *conf, struct err *err);
 int cli_complain(const struct cli *cli, const struct err *err);
 /* The one document of --json. */
 void cli_print_json(const json_t *document);
+
 const char *cli_text(const json_t *object, const char *field);
 /* "1.2 GB". The text lives until the fourth next call. */
 const char *cli_bytes(json_int_t bytes);
@@ -53,8 +57,8 @@ const char *cli_bar(double share, int width);
 
 /* --- the subcommands; request holds cmd and the arguments */
 typedef int cli_run_fn(struct cli *cli, json_t *request);
-cli_run_fn cli_init, cli_domain_change, cli_domain_list, cli_domain_show,
-    cli_domain_remove, cli_account_list, cli_account_show, cli_account_change,
-    cli_account_remove, cli_migrate, cli_status, cli_cutover, cli_verify;
+cli_run_fn cli_init, cli_domain_list, cli_domain_show, cli_remove,
+    cli_account_list, cli_account_show, cli_migrate, cli_status, cli_cutover,
+    cli_verify;
 
 #endif

@@ -142,6 +142,31 @@ json_t *cli_ask(struct cli *cli, const json_t *request)
     return NULL;
 }
 
+int cli_ask_and_print(struct cli *cli, const json_t *request,
+                      void (*print)(const json_t *result))
+{
+    json_t *result = cli_ask(cli, request);
+
+    if (!result)
+        return CLI_BAD;
+    if (cli->is_json)
+        cli_print_json(result);
+    else
+        print(result);
+    json_decref(result);
+    return CLI_GOOD;
+}
+
+static void print_removed(const json_t *result)
+{
+    printf("%s is removed\n", cli_text(result, "removed"));
+}
+
+int cli_remove(struct cli *cli, json_t *request)
+{
+    return cli_ask_and_print(cli, request, print_removed);
+}
+
 void cli_close(struct cli *cli)
 {
     if (cli->fd != -1)

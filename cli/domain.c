@@ -35,59 +35,23 @@ static void print_domain(const json_t *d)
                (long long)wire_int(d, "accounts_local", 0));
 }
 
-static int ask_and_print(struct cli *cli, const json_t *request)
-{
-    json_t *result = cli_ask(cli, request);
-
-    if (!result)
-        return CLI_BAD;
-    if (cli->is_json)
-        cli_print_json(result);
-    else
-        print_domain(result);
-    json_decref(result);
-    return CLI_GOOD;
-}
-
-int cli_domain_change(struct cli *cli, json_t *request)
-{
-    return ask_and_print(cli, request);
-}
-
 int cli_domain_show(struct cli *cli, json_t *request)
 {
-    return ask_and_print(cli, request);
+    return cli_ask_and_print(cli, request, print_domain);
+}
+
+static void print_domains(const json_t *result)
+{
+    const json_t *d;
+    size_t i;
+
+    json_array_foreach(json_object_get(result, "domains"), i, d)
+        printf("%-30s %-8s %-7s %s\n", cli_text(d, "name"),
+               wire_bool(d, "enabled") ? "enabled" : "disabled",
+               cli_text(d, "cutover"), cli_text(d, "imap"));
 }
 
 int cli_domain_list(struct cli *cli, json_t *request)
 {
-    json_t *result = cli_ask(cli, request);
-    const json_t *d;
-    size_t i;
-
-    if (!result)
-        return CLI_BAD;
-    if (cli->is_json)
-        cli_print_json(result);
-    else
-        json_array_foreach(json_object_get(result, "domains"), i, d)
-            printf("%-30s %-8s %-7s %s\n", cli_text(d, "name"),
-                   wire_bool(d, "enabled") ? "enabled" : "disabled",
-                   cli_text(d, "cutover"), cli_text(d, "imap"));
-    json_decref(result);
-    return CLI_GOOD;
-}
-
-int cli_domain_remove(struct cli *cli, json_t *request)
-{
-    json_t *result = cli_ask(cli, request);
-
-    if (!result)
-        return CLI_BAD;
-    if (cli->is_json)
-        cli_print_json(result);
-    else
-        printf("%s is removed\n", cli_text(result, "removed"));
-    json_decref(result);
-    return CLI_GOOD;
+    return cli_ask_and_print(cli, request, print_domains);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/path.h"
 #include "db/db.h"
 
 struct ledger {
@@ -41,27 +42,6 @@ static const char *const scripts[] = {
 
 /* ---- opening ---- */
 
-static int make_directory(const char *path, struct err *err)
-{
-    char *copy = mem_dup_text(path);
-    int rc = 0;
-
-    for (char *at = copy + 1; rc == 0; at++) {
-        char was = *at;
-
-        if (was != '/' && was != '\0')
-            continue;
-        *at = '\0';
-        if (mkdir(copy, 0700) == -1 && errno != EEXIST)
-            rc = err_set(err, ERR_SETUP, "%s: %s", copy, strerror(errno));
-        *at = was;
-        if (was == '\0')
-            break;
-    }
-    free(copy);
-    return rc;
-}
-
 static int take_lock(struct ledger *ledger, const char *directory,
                      struct err *err)
 {
@@ -91,7 +71,7 @@ int ledger_open(const char *directory, struct ledger **out, struct err *err)
     ledger->lock = -1;
     snprintf(path, sizeof(path), "%s/ledger.db", directory);
     ledger->path = mem_dup_text(path);
-    if (make_directory(directory, err) == -1 ||
+    if (path_make(directory, err) == -1 ||
         take_lock(ledger, directory, err) == -1 ||
         db_open(path, &options, &ledger->db, err) == -1) {
         ledger_close(&ledger);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/path.h"
 #include "migrator/store_parts.h"
 
 #define PART_NAME "mailhaul.part"
@@ -21,27 +22,6 @@ int store_fail(struct err *err, const char *what)
 
 /* ---- the whole mailbox ---- */
 
-static int make_path(const char *path, struct err *err)
-{
-    char *copy = mem_dup_text(path);
-    int rc = 0;
-
-    for (char *at = copy + 1; rc == 0; at++) {
-        char was = *at;
-
-        if (was != '/' && was != '\0')
-            continue;
-        *at = '\0';
-        if (mkdir(copy, 0700) == -1 && errno != EEXIST)
-            rc = store_fail(err, copy);
-        *at = was;
-        if (was == '\0')
-            break;
-    }
-    free(copy);
-    return rc;
-}
-
 int store_open(const char *maildir, bool is_durable, struct store **out,
                struct err *err)
 {
@@ -50,7 +30,7 @@ int store_open(const char *maildir, bool is_durable, struct store **out,
     s->root = -1;
     s->path = mem_dup_text(maildir);
     s->is_durable = is_durable;
-    if (make_path(maildir, err) == 0) {
+    if (path_make(maildir, err) == 0) {
         s->root = open(maildir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (s->root != -1) {
             *out = s;
