@@ -175,10 +175,9 @@ int db_set_sync(struct db *db, enum db_sync sync, struct err *err)
 int db_set_read_only(struct db *db, bool is_read_only, struct err *err)
 {
     db->is_read_only = is_read_only;
-    return run_script(db,
-                      is_read_only ? "PRAGMA query_only = ON"
-                                   : "PRAGMA query_only = OFF",
-                      err);
+    return run_script(
+        db, is_read_only ? "PRAGMA query_only = ON" : "PRAGMA query_only = OFF",
+        err);
 }
 
 static int set_up(struct db *db, const struct db_options *options,

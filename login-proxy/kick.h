@@ -55,8 +55,8 @@ void kick_free(struct kick **kick);
    that sent it there. account_id 0: nothing happens. */
 void kick_add(struct kick *kick, struct tracked *t, int64_t account_id,
               int64_t epoch, enum track_kind kind);
-/* The same for somebody who is no account (yet): found by his canonical address,
-   which must live as long as he is tracked, when he has become one. */
+/* The same for somebody who is no account (yet): found by his canonical
+   address, which must live as long as he is tracked, when he has become one. */
 void kick_add_stranger(struct kick *kick, struct tracked *t,
                        const char *address, enum track_kind kind);
 /* It is spliced now. */
