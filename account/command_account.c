@@ -162,9 +162,12 @@ int command_account_pause(struct command *c, const json_t *args, json_t *result,
     a.copy = COPY_PAUSED;
     a.wants_flip = false;
     if (account_update(c->db, &a, err) == -1 ||
-        job_cancel(c->db, a.id, -1, err) == -1 ||
         command_audit(c, a.id, "account pause", a.address, err) == -1)
         return -1;
+    /* but a password that was learnt stays learnt */
+    for (int kind = 0; kind < JOB_KIND_COUNT; kind++)
+        if (kind != JOB_HASH && job_cancel(c->db, a.id, kind, err) == -1)
+            return -1;
     command_stop(c, a.id);
     return json_object_update_new(result, command_account_json(&a, d.name));
 }

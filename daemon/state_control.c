@@ -119,7 +119,9 @@ void state_control_verified(struct state *s, const struct account *account,
 static void apply_effects(struct state *s, const struct command *c)
 {
     for (unsigned i = 0; i < c->stopped_count; i++)
-        state_jobs_stop(s, c->stopped[i], -1);
+        for (int kind = 0; kind < JOB_KIND_COUNT; kind++)
+            if (kind != JOB_HASH)
+                state_jobs_stop(s, c->stopped[i], kind);
     if (c->has_queued)
         state_jobs_wake(s);
 }

@@ -214,9 +214,11 @@ void state_results_take(struct state *s, const struct job *job,
     else if (a.copy == COPY_PAUSED)
         log_info("account %s job=%s ended while paused", a.address,
                  job_kind_name(job->kind));
-    else if (outcome->kind != ERR_NONE)
+    else if (outcome->kind != ERR_NONE) {
+        if (job->kind == JOB_TRAIL && report.folders > 0)
+            a.set_aside = report.set_aside;
         failed(s, job, &a, &d, outcome);
-    else if (job->kind == JOB_INITIAL)
+    } else if (job->kind == JOB_INITIAL)
         copied(s, &a, &d, &report);
     else if (job->kind == JOB_DELTA)
         refreshed(s, &a, &d, &report);
