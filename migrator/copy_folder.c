@@ -433,9 +433,25 @@ static void check_count(struct copy_pass *p)
         tell_difference(p, want - have, "messages missing");
     else if (have > want)
         tell_difference(p, have - want, "messages too many");
-    if (p->keyword_count > STORE_KEYWORDS_MAX) {
-        tell_difference(p, 0, "more than 26 keywords: the rest not kept");
+    if (p->keyword_count == LEDGER_KEYWORDS_MAX) {
+        log_warn("%s folder=%s has very many keywords: of those beyond %d "
+                 "none is kept",
+                 p->copy->job->address, log_safe(p->folder->name),
+                 LEDGER_KEYWORDS_MAX);
+        tell_difference(p, 0, "very many keywords: those beyond 63 not kept");
     }
+}
+
+/* A POP3 session takes \Recent from the messages that legacy's IMAP clients
+   have not seen yet: while there are such, the UIDLs wait for a pass that finds
+   none, at the latest for the last one, after which nobody reads legacy. */
+static bool wants_uidls(const struct copy_pass *p)
+{
+    const struct migration_job *job = p->copy->job;
+
+    return job->legacy_pop3.host[0] != '\0' &&
+           strcmp(p->folder->name, "INBOX") == 0 &&
+           (job->kind == JOB_FINAL || (p->is_changed && p->status.recent == 0));
 }
 
 static int finish_pass(struct copy_pass *p, struct err *err)
@@ -449,9 +465,7 @@ static int finish_pass(struct copy_pass *p, struct err *err)
     p->folder->messages = p->status.messages;
     if (p->is_marked && ledger_commit(c->ledger, err) == -1)
         return -1;
-    if (strcmp(p->folder->name, "INBOX") == 0 &&
-        (p->is_changed || c->job->kind == JOB_FINAL) &&
-        c->job->legacy_pop3.host[0] != '\0' &&
+    if (wants_uidls(p) &&
         uidl_learn(c->job, c->ledger, p->folder->id, err) == -1)
         return -1;
     if (p->is_changed && write_lists(p, err) == -1)

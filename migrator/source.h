@@ -33,6 +33,7 @@ struct source_status {
     uint32_t uidvalidity;
     uint32_t uidnext;
     uint32_t messages;
+    uint32_t recent;   /* EXAMINE only: how many are \Recent */
     uint64_t modseq;   /* HIGHESTMODSEQ */
     bool has_messages; /* MESSAGES was said */
 };

@@ -332,5 +332,6 @@ int source_examine(struct source *source, const char *folder,
     out->uidnext = library->imap_selection_info->sel_uidnext;
     out->messages = library->imap_selection_info->sel_exists;
     out->has_messages = library->imap_selection_info->sel_has_exists;
+    out->recent = library->imap_selection_info->sel_recent;
     return 0;
 }

@@ -25,6 +25,7 @@
 struct store_imap {
     struct session_imap *session; /* owned */
     MMAPString *line;             /* owned */
+    char *selected;               /* owned; NULL: no folder */
     bool is_broken;
 };
 
@@ -57,6 +58,7 @@ void store_imap_close(struct store_imap **store)
     *store = NULL;
     session_imap_close(&s->session);
     mmap_string_free(s->line);
+    free(s->selected);
     free(s);
 }
 
@@ -307,4 +309,62 @@ int store_imap_append(struct store_imap *store,
     case HEARD_BROKEN: break;
     }
     return -1;
+}
+
+/* ---- flags ---- */
+
+static int command(struct store_imap *s, const char *verb, const char *rest,
+                   struct err *err)
+{
+    if (say(s, STORE_TAG " ", sizeof STORE_TAG, err) == -1 ||
+        say(s, verb, strlen(verb), err) == -1 ||
+        say(s, rest, strlen(rest), err) == -1 || say(s, "\r\n", 2, err) == -1 ||
+        send_out(s, err) == -1)
+        return -1;
+    switch (hear(s, err)) {
+    case HEARD_OK: return 0;
+    case HEARD_NO:
+        return err_set(err, ERR_ITEM, "local %s: %s", verb,
+                       log_safe(s->line->str));
+    case HEARD_CONTINUE:
+        s->is_broken = true;
+        return err_set(err, ERR_RETRY, "local %s: asks for more", verb);
+    case HEARD_BROKEN: break;
+    }
+    return -1;
+}
+
+static int select_folder(struct store_imap *s, const char *folder,
+                         struct err *err)
+{
+    char name[STORE_NAME_MAX];
+
+    if (s->selected != NULL && strcmp(s->selected, folder) == 0)
+        return 0;
+    free(s->selected);
+    s->selected = NULL;
+    if (quote_name(folder, name, sizeof name, err) == -1 ||
+        command(s, "SELECT ", name, err) == -1)
+        return -1;
+    s->selected = mem_dup_text(folder);
+    return 0;
+}
+
+int store_imap_add_flags(struct store_imap *store, const char *folder,
+                         uint32_t uid, const char *flags, struct err *err)
+{
+    char verb[64];
+    int result;
+    char *list;
+
+    if (store->is_broken)
+        return err_set(err, ERR_RETRY, "local: connection broke");
+    if (select_folder(store, folder, err) == -1)
+        return -1;
+    snprintf(verb, sizeof verb, "UID STORE %u +FLAGS.SILENT ", uid);
+    list = mem_alloc(strlen(flags) + 3);
+    snprintf(list, strlen(flags) + 3, "(%s)", flags);
+    result = command(store, verb, list, err);
+    free(list);
+    return result;
 }

@@ -1,7 +1,7 @@
 /*
  * The local server as a store: its own IMAP door, for what is written after the
- * flip. Only adds: it can create and subscribe folders and append messages, and
- * has no way to change or delete one. Folder names are those of the wire.
+ * flip. Only adds: it can create and subscribe folders, append messages and add
+ * flags, and has no way to delete anything. Folder names are those of the wire.
  */
 #ifndef MIGRATOR_STORE_IMAP_H
 #define MIGRATOR_STORE_IMAP_H
@@ -42,5 +42,10 @@ struct store_append {
 int store_imap_append(struct store_imap *store,
                       const struct store_append *append, uint32_t *uid_out,
                       bool *is_refused_out, struct err *err);
+
+/* Add flags or keywords to a message. ERR_ITEM: refused; a message that is gone
+   is no error. */
+int store_imap_add_flags(struct store_imap *store, const char *folder,
+                         uint32_t uid, const char *flags, struct err *err);
 
 #endif

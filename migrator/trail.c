@@ -23,6 +23,7 @@
 #include "migrator/folder_name.h"
 #include "migrator/source.h"
 #include "migrator/store_imap.h"
+#include "migrator/store_maildir.h"
 #include "migrator/trail_local.h"
 
 #define TRAIL_BATCH        64 /* messages whose metadata are held at once */
@@ -602,6 +603,82 @@ static int trail_all(struct trail *t, struct err *err)
     return result;
 }
 
+/* ---- keywords that the store has no letter for ---- */
+
+struct more_keywords {
+    struct trail *trail;
+    const char *folder;
+    char **names; /* by position */
+    unsigned count;
+};
+
+static int on_more_keywords(void *ctx, const struct ledger_message *m,
+                            struct err *err)
+{
+    const struct more_keywords *more = ctx;
+    struct buf text;
+    char *flags;
+    int result;
+
+    if (m->state != LEDGER_STORED || m->keywords >> STORE_KEYWORDS_MAX == 0)
+        return 0;
+    buf_init(&text, TRAIL_FLAGS_MAX);
+    for (unsigned i = STORE_KEYWORDS_MAX; i < more->count; i++)
+        if (m->keywords >> i & 1 && keyword_can_be_sent(more->names[i]))
+            buf_printf(&text, "%s%s", text.used > 0 ? " " : "", more->names[i]);
+    if (text.used == 0)
+        return 0;
+    flags = buf_steal(&text);
+    result = store_imap_add_flags(more->trail->store, more->folder, m->uid,
+                                  flags, err);
+    free(flags);
+    if (result == -1 && err->kind == ERR_ITEM) {
+        log_warn("trail folder=\"%s\" uid=%u keywords lost: %s",
+                 log_safe(more->folder), m->uid, log_safe(err->text));
+        result = 0;
+    }
+    return result;
+}
+
+static int send_folder_keywords(struct trail *t, const struct ledger_folder *f,
+                                struct err *err)
+{
+    struct more_keywords more = {.trail = t, .folder = f->name};
+    int result = 0;
+
+    if (ledger_keywords(t->ledger, f->id, &more.names, &more.count, err) == -1)
+        return -1;
+    if (more.count > STORE_KEYWORDS_MAX) {
+        result = open_store(t, err);
+        if (result == 0)
+            result =
+                ledger_messages(t->ledger, f->id, on_more_keywords, &more, err);
+    }
+    free(more.names);
+    return result;
+}
+
+/* A Maildir has 26 letters; the others are given to local by its own door, once
+   after each flip. */
+static int send_keywords(struct trail *t, struct err *err)
+{
+    char epoch[32], *sent;
+    bool is_done;
+    int result = 0;
+
+    snprintf(epoch, sizeof epoch, "%lld", (long long)t->job->epoch);
+    if (ledger_get(t->ledger, "keywords_sent", &sent, err) == -1)
+        return -1;
+    is_done = sent != NULL && strcmp(sent, epoch) == 0;
+    free(sent);
+    if (is_done)
+        return 0;
+    for (size_t i = 0; i < t->folder_count && result == 0; i++)
+        result = send_folder_keywords(t, &t->folders[i], err);
+    return result == -1 ? -1
+                        : ledger_put(t->ledger, "keywords_sent", epoch, err);
+}
+
 static int open_body_file(struct trail *t, struct err *err)
 {
     char path[sizeof t->job->ledger_dir + 16];
@@ -632,6 +709,7 @@ static int trail_pass(struct trail *t, struct err *err)
     if (ledger_open(t->job->ledger_dir, &t->ledger, err) == -1 ||
         ledger_folders(t->ledger, &t->folders, &t->folder_count, err) == -1 ||
         check_ledger(t, err) == -1 || open_body_file(t, err) == -1 ||
+        send_keywords(t, err) == -1 ||
         source_open(t->job, &t->source, err) == -1)
         return -1;
     t->report->is_quiet = true;

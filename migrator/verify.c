@@ -101,6 +101,8 @@ static int compare_folder(struct verify *v, struct verify_folder *f,
         verify_note(v, "%s: legacy refuses it", f->name);
         return 0;
     }
+    if (strcmp(f->name, "INBOX") == 0)
+        v->has_recent = status.recent > 0;
     /* a folder without a copied message was made after the flip, or again */
     if (f->local.uidvalidity != status.uidvalidity &&
         (!v->is_flipped || f->last_copied > 0))
@@ -323,8 +325,13 @@ static int verify_all(struct verify *v, struct err *err)
         result = compare_surplus_folders(v, &known, err);
     if (result == 0)
         result = compare_subscriptions(v, &list, err);
-    if (result == 0 && v->job->legacy_pop3.host[0] != '\0')
-        result = verify_uidls(v, err);
+    if (result == 0 && v->job->legacy_pop3.host[0] != '\0') {
+        if (v->has_recent && !v->is_flipped)
+            verify_note(v, "INBOX: POP3 ids not compared, a POP3 session would "
+                           "take \\Recent from what is new there");
+        else
+            result = verify_uidls(v, err);
+    }
     source_folder_list_release(&list);
     maildir_names_free(&known.items, known.count);
     return result;

@@ -27,6 +27,7 @@ struct verify {
     struct source *source;
     const char *prefix;        /* borrowed: of the personal namespace */
     bool is_flipped;           /* the witness is there */
+    bool has_recent;           /* INBOX on legacy has messages \Recent */
     int64_t flipped_at;        /* Unix seconds */
     struct verify_file *files; /* owned: by vsize; only after the flip */
     size_t file_count;

@@ -82,6 +82,28 @@ def test_the_legacy_mailbox_is_not_changed_by_a_migration(make_world, prefix):
     assert b"RECENT 6" in late and len(late) == len(b"".join(rows))
 
 
+def test_recent_is_left_alone_until_the_last_delta_lists_the_uidls(make_world):
+    world = make_world(**WORLD)
+    world.fill("alice", messages=100, folders=4, total=300_000)
+    serials = [world.send("alice", "legacy") for _ in range(5)]
+    wait_until(lambda: b"RECENT 5" in b"".join(recent(world, "alice")))
+    disk = legacy_on_disk(world, "alice")
+    world.imap("alice").logout()
+    world.wait_account("alice", copy="delta")
+    wait_until(lambda: world.account("alice")["clean"])
+    assert world.mailhaul("verify", "alice@example.test")
+    assert legacy_on_disk(world, "alice") == disk
+    world.mailhaul("cutover", "alice@example.test")
+    world.wait_account("alice", route="local")
+    assert set(serials) <= set(serials_on(world, "local"))
+    uidls = {}
+    for side in ("legacy", "local"):
+        pop = world.pop3("alice", side)
+        uidls[side] = [row.split()[1] for row in pop.uidl()[1]]
+        pop.quit()
+    assert uidls["legacy"] == uidls["local"]
+
+
 def serials_on(world, side):
     imap = world.imap("alice", side)
     try:
