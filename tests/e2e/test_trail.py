@@ -209,6 +209,19 @@ def test_folders_before_the_flip_follow_legacy(shared_world, user):
     assert "Gone" not in after and "Old" not in after
 
 
+def test_more_keywords_than_a_maildir_can_hold_come_over(shared_world, user):
+    world = shared_world
+    with world.imap(user, "legacy") as legacy:
+        for n in range(40):
+            append(legacy, "INBOX", f"m{n}", f"(\\Seen word{n} all)")
+    before = world.snapshot(user, "legacy")
+    copied(world, user)
+    flip(world, user)
+    trailed(world, user, lambda: not [
+        d for d in differences(before, world.snapshot(user, "local"))], 30)
+    assert world.mailhaul("verify", "--full", world.address(user))
+
+
 # ---- pause, resume, remove
 
 def test_pausing_stops_every_phase_and_resuming_goes_on(shared_world, user):
