@@ -10,12 +10,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HEAD_SIZE      4
-#define FD_FLAG        0x80000000u /* in the length: a descriptor belongs to it */
-#define FDS_WAITING    16          /* received ahead of their frames */
-#define QUEUE_MAX      (512u << 20)
-#define READ_SIZE      (64u << 10)
-#define FLUSH_LIST_MAX 8
+#define HEAD_SIZE   4
+#define FD_FLAG     0x80000000u /* in the length: a descriptor belongs to it */
+#define FDS_WAITING 16          /* received ahead of their frames */
+#define QUEUE_MAX   (512u << 20)
+#define READ_SIZE   (64u << 10)
 
 /* A descriptor to be sent with the byte at this position of the stream. */
 struct outgoing_fd {
@@ -40,12 +39,6 @@ struct channel {
     uint64_t sent;               /* position of output.bytes[0] in the stream */
     struct outgoing_fd *fds_out; /* owned */
     size_t fds_out_count;
-
-    struct {
-        loop_fn *fn;
-        void *ctx;
-    } flush[FLUSH_LIST_MAX];
-    int flush_count;
 
     bool is_flush_due; /* channel_on_turn_end is asked for */
     bool is_broken;    /* nothing more is sent */
@@ -257,15 +250,6 @@ static void drop_output(struct channel *c)
     buf_wipe(&c->output);
 }
 
-static void run_flushed(struct channel *c)
-{
-    int i, count = c->flush_count;
-
-    c->flush_count = 0;
-    for (i = 0; i < count && !c->is_freed; i++)
-        c->flush[i].fn(c->flush[i].ctx);
-}
-
 static void channel_write(struct channel *c)
 {
     while (c->output.used > 0 && !c->is_broken) {
@@ -292,8 +276,6 @@ static void channel_write(struct channel *c)
         drop_output(c);
     if (c->watch != NULL)
         watch_want(c->watch, true, c->output.used > 0);
-    if (c->output.used == 0)
-        run_flushed(c);
 }
 
 static void channel_on_turn_end(void *ctx)
@@ -361,16 +343,6 @@ void channel_send_take(struct channel *c, json_t *message, int fd)
     if (text != NULL)
         explicit_bzero(text, length);
     free(text);
-    flush_later(c);
-}
-
-void channel_flush(struct channel *c, loop_fn *fn, void *ctx)
-{
-    if (c->flush_count == FLUSH_LIST_MAX)
-        abort();
-    c->flush[c->flush_count].fn = fn;
-    c->flush[c->flush_count].ctx = ctx;
-    c->flush_count++;
     flush_later(c);
 }
 

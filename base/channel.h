@@ -33,10 +33,6 @@ void channel_free(struct channel **channel); /* safe inside its callbacks */
    too and closed once sent. On a broken channel it is dropped. */
 void channel_send_take(struct channel *channel, json_t *message, int fd);
 
-/* Call fn when everything queued has reached the kernel (for processes that
-   exit after a last word), or when the peer will take no more of it. */
-void channel_flush(struct channel *channel, loop_fn *fn, void *ctx);
-
 /* Effective uid of the process at the other end. */
 uid_t channel_peer_uid(const struct channel *channel);
 

@@ -1,6 +1,6 @@
 /*
  * Starting other programs: fork and exec with a socket pair, an own uid, limits
- * and a death signal; and running a short command to its end, for workers.
+ * and a death signal.
  */
 #ifndef BASE_CHILD_H
 #define BASE_CHILD_H
@@ -34,12 +34,5 @@ struct child_options {
    our end of a Unix stream socket pair. */
 int child_spawn(const struct child_options *options, pid_t *pid_out,
                 int *channel_fd_out, struct err *err);
-
-/* Run argv (no shell) to its end, stdin from /dev/null, at most wait_ms (then
-   it is killed); ERR_RETRY with the first line of its stderr if it does not
-   exit with 0. output (may be NULL) takes its stdout; it is cut when full. */
-struct buf;
-int child_run_blocking(const char *const *argv, int wait_ms, struct buf *output,
-                       struct err *err);
 
 #endif

@@ -290,16 +290,13 @@ static uint16_t print_address(const struct sockaddr_storage *address,
     return ntohs(six->sin6_port);
 }
 
-static void learn_addresses(struct conn *c)
+static void learn_peer(struct conn *c)
 {
     struct sockaddr_storage address = {0};
     socklen_t size = sizeof address;
 
     if (getpeername(c->fd, (struct sockaddr *)&address, &size) == 0)
         c->peer_port = print_address(&address, c->peer_address);
-    size = sizeof address;
-    if (getsockname(c->fd, (struct sockaddr *)&address, &size) == 0)
-        c->local_port = print_address(&address, c->local_address);
 }
 
 static void set_option(int fd, int level, int name, int value)
@@ -310,7 +307,7 @@ static void set_option(int fd, int level, int name, int value)
 
 void conn_established(struct conn *c, enum tls_mode mode)
 {
-    learn_addresses(c);
+    learn_peer(c);
     set_option(c->fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(c->fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(c->fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE_S);
@@ -546,22 +543,7 @@ uint16_t conn_peer_port(const struct conn *c)
     return c->peer_port;
 }
 
-const char *conn_local_address(const struct conn *c)
-{
-    return c->local_address;
-}
-
-uint16_t conn_local_port(const struct conn *c)
-{
-    return c->local_port;
-}
-
 uint64_t conn_bytes_in(const struct conn *c)
 {
     return c->bytes_in;
-}
-
-uint64_t conn_bytes_out(const struct conn *c)
-{
-    return c->bytes_out;
 }

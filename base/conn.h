@@ -107,13 +107,10 @@ void conn_finish(struct conn **c);
 /* Close at once; no further callback. Freed after this turn of the loop. */
 void conn_free(struct conn **c);
 
-/* Numeric address and port of the peer and of our own end. */
+/* Numeric address and port of the peer. */
 const char *conn_peer_address(const struct conn *c);
 uint16_t conn_peer_port(const struct conn *c);
-const char *conn_local_address(const struct conn *c);
-uint16_t conn_local_port(const struct conn *c);
-/* Whole bytes of payload received and sent. */
+/* Bytes of payload received so far. */
 uint64_t conn_bytes_in(const struct conn *c);
-uint64_t conn_bytes_out(const struct conn *c);
 
 #endif

@@ -65,11 +65,8 @@ struct conn {
     size_t linger_bytes; /* thrown away since our FIN */
 
     uint64_t bytes_in;
-    uint64_t bytes_out;
     char peer_address[INET6_ADDRSTRLEN];
-    char local_address[INET6_ADDRSTRLEN];
     uint16_t peer_port;
-    uint16_t local_port;
 
     bool is_review_due; /* conn_on_review is asked for */
     bool is_ready_due;  /* on_ready has to be called */

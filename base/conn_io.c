@@ -166,11 +166,8 @@ static size_t write_tls(struct conn *c, const char *bytes, size_t length)
 
 size_t conn_write_now(struct conn *c, const char *bytes, size_t length)
 {
-    size_t done = c->session != NULL ? write_tls(c, bytes, length)
-                                     : write_clear(c, bytes, length);
-
-    c->bytes_out += done;
-    return done;
+    return c->session != NULL ? write_tls(c, bytes, length)
+                              : write_clear(c, bytes, length);
 }
 
 /* close_notify and FIN, once nothing is left to send. */

@@ -419,9 +419,3 @@ const char *tls_session_version(const struct tls_session *session)
 {
     return SSL_get_version(session->ssl);
 }
-
-uint64_t tls_session_wire_bytes(const struct tls_session *session)
-{
-    return BIO_number_read(SSL_get_rbio(session->ssl)) +
-           BIO_number_written(SSL_get_wbio(session->ssl));
-}

@@ -59,8 +59,6 @@ ssize_t tls_stream_read(struct tls_stream *stream, void *bytes, size_t size,
 /* All of it, or -1 with ERR_RETRY. */
 int tls_stream_write(struct tls_stream *stream, const void *bytes,
                      size_t length, struct err *err);
-/* Bytes on the wire so far, both ways, TLS included. */
-uint64_t tls_stream_wire_bytes(const struct tls_stream *stream);
 int tls_stream_fd(const struct tls_stream *stream);
 void tls_stream_close(struct tls_stream **stream);
 

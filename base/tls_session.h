@@ -52,6 +52,5 @@ enum tls_progress tls_session_close_notify(struct tls_session *session);
 bool tls_session_has_pending(const struct tls_session *session);
 
 const char *tls_session_version(const struct tls_session *session);
-uint64_t tls_session_wire_bytes(const struct tls_session *session);
 
 #endif

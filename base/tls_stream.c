@@ -24,7 +24,6 @@ struct tls_stream {
     char *host;                  /* owned */
     struct tls_client *tls;      /* borrowed */
     struct tls_session *session; /* owned; NULL in clear */
-    uint64_t clear_bytes;        /* moved before TLS, or without */
 };
 
 static int wait_for(const struct tls_stream *stream, short events,
@@ -154,10 +153,8 @@ static ssize_t read_clear(struct tls_stream *stream, void *bytes, size_t size,
     for (;;) {
         ssize_t n = recv(stream->fd, bytes, size, 0);
 
-        if (n >= 0) {
-            stream->clear_bytes += (uint64_t)n;
+        if (n >= 0)
             return n;
-        }
         if (errno == EAGAIN) {
             if (wait_for(stream, POLLIN, err) == -1)
                 return -1;
@@ -209,10 +206,8 @@ static ssize_t write_some(struct tls_stream *stream, const char *bytes,
         return (ssize_t)done;
     }
     n = send(stream->fd, bytes, length, MSG_NOSIGNAL);
-    if (n >= 0) {
-        stream->clear_bytes += (uint64_t)n;
+    if (n >= 0)
         return n;
-    }
     if (errno == EINTR)
         return 0;
     if (errno == EAGAIN)
@@ -234,15 +229,6 @@ int tls_stream_write(struct tls_stream *stream, const void *bytes,
         done += (size_t)n;
     }
     return 0;
-}
-
-uint64_t tls_stream_wire_bytes(const struct tls_stream *stream)
-{
-    uint64_t sealed = 0;
-
-    if (stream->session != NULL)
-        sealed = tls_session_wire_bytes(stream->session);
-    return stream->clear_bytes + sealed;
 }
 
 int tls_stream_fd(const struct tls_stream *stream)

@@ -196,8 +196,6 @@ void state_jobs_wake(struct state *s);
 /* End the leased jobs of an account (kind -1: of every kind), and drop those
    of that kind that wait. */
 void state_jobs_stop(struct state *s, int64_t account_id, int kind);
-bool state_jobs_is_leased(const struct state *s, int64_t account_id,
-                          enum job_kind kind);
 
 /* --- state_results.c */
 /* What the worker's report means for the account; the job is not ended yet.

@@ -35,15 +35,6 @@ static struct state_job **find_job(struct state *s, int64_t id)
     return at;
 }
 
-bool state_jobs_is_leased(const struct state *s, int64_t account_id,
-                          enum job_kind kind)
-{
-    for (const struct state_job *j = s->jobs; j; j = j->next)
-        if (j->job.account_id == account_id && j->job.kind == kind)
-            return true;
-    return false;
-}
-
 void state_jobs_queue(struct state *s, const struct account *account,
                       const struct domain *domain, enum job_kind kind,
                       int64_t due_at)

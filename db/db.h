@@ -79,10 +79,5 @@ int db_set_sync(struct db *db, enum db_sync sync, struct err *err);
 /* While its disk is full: what would write fails with ERR_RETRY, reading goes
    on. Not in a transaction. */
 int db_set_read_only(struct db *db, bool is_read_only, struct err *err);
-/* Move the WAL into the file and empty it, so that what was deleted or wiped is
-   gone from the disk. Not while statements are under way. */
-int db_checkpoint(struct db *db, struct err *err);
-/* VACUUM INTO; path must not exist. On disk when it returns. */
-int db_backup(struct db *db, const char *path, struct err *err);
 
 #endif

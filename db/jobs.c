@@ -396,16 +396,6 @@ int job_free_leases(struct db *db, const char *owner, struct err *err)
     return db_run(s, err);
 }
 
-int job_free_expired(struct db *db, int64_t now, struct err *err)
-{
-    return run_for(db_prepare(db,
-                              SET_FREE ", attempts = attempts + 1 "
-                                       "WHERE lease_owner <> '' AND "
-                                       "lease_until < ?1",
-                              err),
-                   now, err);
-}
-
 int job_find(struct db *db, int64_t account_id, enum job_kind kind,
              struct job *out, struct err *err)
 {

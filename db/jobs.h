@@ -54,10 +54,8 @@ int job_end(struct db *db, int64_t id, struct err *err);
 int job_retry(struct db *db, int64_t id, int64_t due_at, struct err *err);
 /* Unix ms of the earliest unleased due time, INT64_MAX if none. */
 int job_next_due(struct db *db, int64_t *due_at_out, struct err *err);
-/* Free all leases of an owner ("" : every owner), or those past lease_until
-   (attempts + 1). */
+/* Free all leases of an owner ("" : every owner). */
 int job_free_leases(struct db *db, const char *owner, struct err *err);
-int job_free_expired(struct db *db, int64_t now, struct err *err);
 /* 1 found, 0 none, -1 error. */
 int job_find(struct db *db, int64_t account_id, enum job_kind kind,
              struct job *out, struct err *err);

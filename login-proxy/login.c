@@ -114,11 +114,6 @@ void login_drain(struct login *login, loop_fn *fn, void *ctx)
     login_one_less(login);
 }
 
-unsigned login_sessions(const struct login *login)
-{
-    return login->session_count;
-}
-
 void login_free(struct login **login_ref)
 {
     struct login *login = *login_ref;

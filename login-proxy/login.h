@@ -53,9 +53,6 @@ void login_listen(struct login *login, int fd, enum mail_protocol protocol,
    and the last proof are over. Holds are answered until login_free(). */
 void login_drain(struct login *login, loop_fn *fn, void *ctx);
 
-/* Clients connected now. */
-unsigned login_sessions(const struct login *login);
-
 /* Ends every session at once. */
 void login_free(struct login **login);
 

@@ -1,18 +1,5 @@
 #include "migrator/plan.h"
 
-#include <assert.h>
-
-const char *plan_way_name(enum plan_way way)
-{
-    static const char *const names[] = {"skip", "changes", "compare", "renew",
-                                        "refuse"};
-
-    _Static_assert(sizeof(names) / sizeof(names[0]) == PLAN_WAY_COUNT,
-                   "a name for each way");
-    assert(way < PLAN_WAY_COUNT);
-    return names[way];
-}
-
 enum plan_way plan_folder(const struct plan_folder *f)
 {
     bool has_known_modseq = f->known_modseq != 0 && f->modseq != 0;

@@ -15,9 +15,7 @@ enum plan_way {
     PLAN_COMPARE, /* compare all UIDs */
     PLAN_RENEW,   /* UIDVALIDITY is another: what we have is of no use */
     PLAN_REFUSE,  /* legacy says nothing that can be relied on */
-    PLAN_WAY_COUNT
 };
-const char *plan_way_name(enum plan_way way);
 
 struct plan_folder {
     /* legacy now; 0: not told */

@@ -504,11 +504,6 @@ bool session_imap_is_broken(const struct session_imap *session)
     return session->is_broken;
 }
 
-uint64_t session_imap_wire_bytes(const struct session_imap *session)
-{
-    return session->stream == NULL ? 0 : tls_stream_wire_bytes(session->stream);
-}
-
 int session_imap_fail(struct session_imap *session, int result,
                       const char *what, struct err *err)
 {

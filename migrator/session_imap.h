@@ -39,7 +39,6 @@ struct mailimap *session_imap_library(struct session_imap *session);
 bool session_imap_has(const struct session_imap *session,
                       const char *capability);
 bool session_imap_is_broken(const struct session_imap *session);
-uint64_t session_imap_wire_bytes(const struct session_imap *session);
 /* Turn the library's result of a command into an error: ERR_ITEM for NO or BAD
    (the connection goes on), ERR_RETRY for everything else. `what` is put
    before the text. Returns -1. */

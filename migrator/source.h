@@ -88,7 +88,6 @@ bool source_namespace(const struct source *source, const char **prefix_out,
                       char *separator_out);
 /* The connection is of no use any more: close it and open another. */
 bool source_is_broken(const struct source *source);
-uint64_t source_wire_bytes(const struct source *source);
 
 /* LIST and LSUB. Folders of others and shared ones are left out. A failure of
    LIST is ERR_RETRY, never an empty list. */

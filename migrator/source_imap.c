@@ -115,11 +115,6 @@ bool source_is_broken(const struct source *source)
     return session_imap_is_broken(source->session);
 }
 
-uint64_t source_wire_bytes(const struct source *source)
-{
-    return session_imap_wire_bytes(source->session);
-}
-
 /* ---- folders ---- */
 
 static bool is_unselectable(const struct mailimap_mbx_list_flags *flags)

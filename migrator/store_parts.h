@@ -21,7 +21,6 @@ struct store_folder {
     struct store *store; /* borrowed */
     int directory, cur, tmp;
     uint32_t hash, uidvalidity;
-    bool is_touched; /* names in cur/ have changed */
     /* the message that is being written */
     struct digest *digest;
     char *bytes; /* STORE_BUFFER_SIZE */

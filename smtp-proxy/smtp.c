@@ -364,11 +364,6 @@ void smtp_drain(struct smtp *s, loop_fn *done, void *ctx)
         loop_defer(s->site.loop, tell_drained, s);
 }
 
-unsigned smtp_session_count(const struct smtp *s)
-{
-    return s->session_count;
-}
-
 void smtp_free(struct smtp **smtp)
 {
     struct smtp *s = *smtp;

@@ -48,9 +48,6 @@ int smtp_listen_take(struct smtp *s, int fd, enum tls_mode mode, bool is_lmtp,
    gone (soon, if there is none). Holds are answered until smtp_free. */
 void smtp_drain(struct smtp *s, loop_fn *done, void *ctx);
 
-/* Clients connected now. */
-unsigned smtp_session_count(const struct smtp *s);
-
 /* Drop everything at once: unfinished messages get no answer and no dot. */
 void smtp_free(struct smtp **s);
 

@@ -168,76 +168,6 @@ static void test_it_dies_with_its_parent(void **state)
     close(pipe_ends[1]);
 }
 
-static int run(const char *script, int wait_ms, struct buf *output,
-               struct err *err)
-{
-    const char *argv[] = {"sh", "-c", script, NULL};
-
-    err_clear(err);
-    return child_run_blocking(argv, wait_ms, output, err);
-}
-
-static void test_run_gives_output_and_complaint(void **state)
-{
-    struct err err = {0};
-    struct buf output;
-
-    (void)state;
-    buf_init(&output, 10);
-    assert_int_equal(run("echo one; cat; echo two >&2", 5000, &output, &err),
-                     0);
-    assert_string_equal(buf_text(&output), "one\n");
-    buf_clear(&output);
-    assert_int_equal(run("echo 123456789abcdef", 5000, &output, &err), 0);
-    assert_string_equal(buf_text(&output), "123456789a");
-    buf_release(&output);
-    assert_int_equal(
-        run("echo no such user >&2; echo x >&2; exit 67", 5000, NULL, &err),
-        -1);
-    assert_int_equal(err.kind, ERR_RETRY);
-    assert_string_equal(err.text, "sh: no such user");
-    assert_int_equal(run("exit 3", 5000, NULL, &err), -1);
-    assert_string_equal(err.text, "sh: exit status 3");
-}
-
-static void test_run_kills_the_whole_group_in_time(void **state)
-{
-    struct err err = {0};
-    struct buf output;
-    pid_t grandchild;
-
-    (void)state;
-    buf_init(&output, 100);
-    assert_int_equal(
-        run("sleep 60 & echo $!; trap '' TERM; wait", 200, &output, &err), -1);
-    assert_int_equal(err.kind, ERR_RETRY);
-    assert_string_equal(err.text, "sh: timed out");
-    grandchild = (pid_t)strtol(buf_text(&output), NULL, 10);
-    assert_true(grandchild > 1);
-    usleep(100000);
-    {
-        char path[64], text[256] = "";
-        FILE *status;
-
-        snprintf(path, sizeof path, "/proc/%d/stat", (int)grandchild);
-        status = fopen(path, "r");
-        if (status != NULL) {
-            assert_true(fread(text, 1, sizeof text - 1, status) > 0);
-            assert_non_null(strstr(text, ") Z"));
-            fclose(status);
-        }
-    }
-    buf_release(&output);
-}
-
-static void test_run_does_not_wait_for_a_daemon_left_behind(void **state)
-{
-    struct err err = {0};
-
-    (void)state;
-    assert_int_equal(run("sleep 3 & exit 0", 2000, NULL, &err), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,9 +177,6 @@ int main(void)
         cmocka_unit_test(test_user_limits_and_signals_are_set),
         cmocka_unit_test(test_a_missing_program_is_told_at_once),
         cmocka_unit_test(test_it_dies_with_its_parent),
-        cmocka_unit_test(test_run_gives_output_and_complaint),
-        cmocka_unit_test(test_run_kills_the_whole_group_in_time),
-        cmocka_unit_test(test_run_does_not_wait_for_a_daemon_left_behind),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

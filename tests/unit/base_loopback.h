@@ -19,10 +19,10 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
-#include "base/child.h"
 #include "base/conn.h"
 #include "base/dns.h"
 #include "base/loop.h"
+#include "tests/unit/run_program.h"
 
 /* What was told to the user of one conn. */
 struct seen {
@@ -144,10 +144,7 @@ static char cert_dir[64];
 
 static inline void run_openssl(const char *const *argv)
 {
-    struct err err = {0};
-
-    if (child_run_blocking(argv, 20000, NULL, &err) == -1)
-        fail_msg("%s", err.text);
+    assert_int_equal(run_program(argv), 0);
 }
 
 static inline const char *in_cert_dir(const char *name)

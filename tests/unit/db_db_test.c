@@ -371,32 +371,12 @@ static void test_what_is_wiped_leaves_the_disk_at_the_checkpoint(void **state)
     snprintf(wal, sizeof(wal), "%s-wal", path);
     db = open_with(one, 1);
     run(db, "INSERT INTO t (a, b) VALUES (1, 'swordfish')");
-    assert_int_equal(db_checkpoint(db, NULL), 0);
+    assert_int_equal(ask(db, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
     assert_true(disk_has(path, "swordfish"));
     run(db, "UPDATE t SET b = NULL");
-    assert_int_equal(db_checkpoint(db, NULL), 0);
+    assert_int_equal(ask(db, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
     assert_false(disk_has(path, "swordfish"));
     assert_false(disk_has(wal, "swordfish"));
-    db_close(&db);
-}
-
-static void test_a_backup_is_whole_and_never_overwrites(void **state)
-{
-    char copy[128];
-    struct stat is;
-
-    (void)state;
-    snprintf(copy, sizeof(copy), "%s/copy.db", folder);
-    db = open_with(one, 1);
-    run(db, "INSERT INTO t (a) VALUES (5)");
-    assert_int_equal(db_backup(db, copy, NULL), 0);
-    assert_int_equal(db_backup(db, copy, NULL), -1);
-    db_close(&db);
-    assert_int_equal(stat(copy, &is), 0);
-    assert_int_equal(is.st_mode & 0777, 0640);
-    snprintf(path, sizeof(path), "%s", copy);
-    db = open_with(one, 1);
-    assert_int_equal(ask(db, "SELECT a FROM t"), 5);
     db_close(&db);
 }
 
@@ -423,7 +403,6 @@ int main(void)
         TEST(test_only_one_process_is_alone),
         TEST(test_commits_survive_a_killed_process),
         TEST(test_what_is_wiped_leaves_the_disk_at_the_checkpoint),
-        TEST(test_a_backup_is_whole_and_never_overwrites),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

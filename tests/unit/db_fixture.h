@@ -15,10 +15,10 @@
 
 #include <cmocka.h>
 
-#include "base/child.h"
 #include "db/accounts.h"
 #include "db/control.h"
 #include "db/domains.h"
+#include "tests/unit/run_program.h"
 
 static char folder[64];
 static struct db *db;
@@ -27,7 +27,7 @@ static void remove_tree(const char *path)
 {
     const char *const argv[] = {"/bin/rm", "-rf", path, NULL};
 
-    assert_int_equal(child_run_blocking(argv, 10000, NULL, NULL), 0);
+    assert_int_equal(run_program(argv), 0);
 }
 
 static int make_folder(void **state)
