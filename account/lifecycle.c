@@ -6,9 +6,8 @@
 #define HOLD_RETRY_FIRST_MS (15 * MINUTE_MS)
 #define HOLD_RETRY_MOST_MS  (24 * 60 * MINUTE_MS)
 
-static const char *const event_name[] = {"learnt", "copied",      "hold",
-                                         "flip",   "hold-failed", "trail-ended",
-                                         "broken", "retried"};
+static const char *const event_name[] = {
+    "learnt", "copied", "hold", "flip", "hold-failed", "broken", "retried"};
 _Static_assert(sizeof(event_name) / sizeof(event_name[0]) == EVENT_COUNT,
                "a name for each event");
 
@@ -27,7 +26,6 @@ static const struct change changes[] = {
     {EVENT_HOLD, ROUTE_LEGACY, COPY_DELTA, ROUTE_HELD, COPY_FINAL},
     {EVENT_FLIP, ROUTE_HELD, COPY_FINAL, ROUTE_LOCAL, COPY_TRAIL},
     {EVENT_HOLD_FAILED, ROUTE_HELD, COPY_FINAL, ROUTE_LEGACY, COPY_DELTA},
-    {EVENT_TRAIL_ENDED, ROUTE_LOCAL, COPY_TRAIL, ROUTE_LOCAL, COPY_DONE},
     /* nothing breaks an account that is held: its hold fails first */
     {EVENT_BROKEN, ROUTE_LEGACY, COPY_NONE, ROUTE_LEGACY, COPY_FAILED},
     {EVENT_BROKEN, ROUTE_LEGACY, COPY_INITIAL, ROUTE_LEGACY, COPY_FAILED},

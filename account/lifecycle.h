@@ -16,7 +16,6 @@ enum account_event {
     EVENT_HOLD,        /* flip begins: legacy, delta -> held, final; epoch+1 */
     EVENT_FLIP,        /* final done: held -> local, trail; epoch+1 */
     EVENT_HOLD_FAILED, /* held -> legacy, delta; epoch+1 */
-    EVENT_TRAIL_ENDED, /* trail -> done */
     EVENT_BROKEN,      /* an operator must act: copy -> failed (not if local) */
     EVENT_RETRIED,     /* operator: failed -> initial */
     EVENT_COUNT

@@ -22,9 +22,7 @@ enum ledger_state {
     LEDGER_STORED,    /* is in the store */
     LEDGER_SET_ASIDE, /* could not be fetched; see error */
     LEDGER_INTENT,    /* trail: an APPEND was begun, its answer is not known */
-    LEDGER_APPENDED,  /* trail: is in the store under local_uid */
-    LEDGER_GONE       /* trail: was here at the flip or before; not copied
-                         again */
+    LEDGER_APPENDED   /* trail: is in the store under local_uid */
 };
 
 struct ledger_folder {

@@ -58,8 +58,10 @@ static FILE *begin_file(int directory, const char *name, struct err *err)
     return file;
 }
 
-int store_replace(struct store *store, int directory, const char *name,
-                  const char *bytes, size_t length, struct err *err)
+/* Replace `name` in the directory by these bytes: written aside, then renamed.
+   On disk before the return if the store is durable. */
+static int replace_file(struct store *store, int directory, const char *name,
+                        const char *bytes, size_t length, struct err *err)
 {
     FILE *file = begin_file(directory, name, err);
 
@@ -136,8 +138,8 @@ int store_write_keywords(struct store_folder *f, char *const *names,
     buf_init(&text, 1 << 20);
     for (unsigned i = 0; i < count && i < STORE_KEYWORDS_MAX; i++)
         buf_printf(&text, "%u %s\n", i, names[i]);
-    rc = store_replace(f->store, f->directory, "dovecot-keywords", text.bytes,
-                       text.used, err);
+    rc = replace_file(f->store, f->directory, "dovecot-keywords", text.bytes,
+                      text.used, err);
     buf_release(&text);
     return rc;
 }
@@ -177,8 +179,8 @@ int store_write_subscriptions(struct store *store, char *const *lines,
     if (rc == -1)
         err_set(err, ERR_SETUP, "store: too many subscriptions");
     else if (!is_same(store->root, "subscriptions", &text))
-        rc = store_replace(store, store->root, "subscriptions", text.bytes,
-                           text.used, err);
+        rc = replace_file(store, store->root, "subscriptions", text.bytes,
+                          text.used, err);
     buf_release(&text);
     return rc;
 }
@@ -188,8 +190,8 @@ int store_write_witness(struct store *store, int64_t epoch, struct err *err)
     char text[32];
     int length = snprintf(text, sizeof(text), "%lld\n", (long long)epoch);
 
-    return store_replace(store, store->root, STORE_WITNESS, text,
-                         (size_t)length, err);
+    return replace_file(store, store->root, STORE_WITNESS, text, (size_t)length,
+                        err);
 }
 
 bool store_read_witness(const struct store *store, int64_t *epoch_out)
@@ -329,6 +331,6 @@ int store_lift_modseq(struct store_folder *f, uint64_t modseq, struct err *err)
 
     if (store_forget_index(f, err) == -1)
         return -1;
-    return store_replace(f->store, f->directory, "dovecot.index.log",
-                         (const char *)&header, sizeof(header), err);
+    return replace_file(f->store, f->directory, "dovecot.index.log",
+                        (const char *)&header, sizeof(header), err);
 }

@@ -35,10 +35,6 @@ struct store_folder {
 #define STORE_BUFFER_SIZE 131072
 
 int store_fail(struct err *err, const char *what);
-/* Replace `name` in the directory by these bytes: written aside, then renamed.
-   On disk before the return if the store is durable. */
-int store_replace(struct store *store, int directory, const char *name,
-                  const char *bytes, size_t length, struct err *err);
 /* The part of the name before ":2,", or with is_whole all of it. */
 void store_name(const struct store_folder *folder,
                 const struct store_message *message, bool is_whole,

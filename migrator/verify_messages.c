@@ -33,7 +33,9 @@ struct wanted {
     size_t ended;
 };
 
-bool verify_digest_file(int fd, bool is_exact, uint8_t out[DIGEST_SIZE],
+/* The digest and size of a file; false: it cannot be read. is_exact: of its
+   bytes, else that of body_digest.h. */
+static bool digest_file(int fd, bool is_exact, uint8_t out[DIGEST_SIZE],
                         int64_t *size_out)
 {
     struct digest *exact = digest_new();
@@ -104,7 +106,7 @@ static int on_body(void *ctx, const struct source_message *message,
             verify_differs(w->v, "%s/uid %u: missing locally", f->name, uid);
         return 0;
     }
-    if (!verify_digest_file(fd, true, local, &local_size))
+    if (!digest_file(fd, true, local, &local_size))
         verify_differs(w->v, "%s/uid %u: cannot be read locally", f->name, uid);
     else if (legacy_size != local_size)
         verify_differs(w->v, "%s/uid %u: %lld bytes on legacy, %lld locally",
@@ -126,7 +128,7 @@ static bool file_has(const char *path, const uint8_t *digest)
 
     if (fd == -1)
         return false;
-    is_same = verify_digest_file(fd, false, value, &size) &&
+    is_same = digest_file(fd, false, value, &size) &&
               memcmp(value, digest, LEDGER_DIGEST_SIZE) == 0;
     close(fd);
     return is_same;

@@ -52,10 +52,6 @@ void verify_note(struct verify *v, const char *format, ...)
 /* All messages of a folder that legacy has open. (verify_messages.c) */
 int verify_messages(struct verify *v, const struct verify_folder *f,
                     const uint32_t *uids, size_t count, struct err *err);
-/* The digest and size of a file; false: it cannot be read. is_exact: of its
-   bytes, else that of body_digest.h. */
-bool verify_digest_file(int fd, bool is_exact, uint8_t out[DIGEST_SIZE],
-                        int64_t *size_out);
 /* POP3's list against INBOX's records. (verify_uidl.c) */
 int verify_uidls(struct verify *v, struct err *err);
 

@@ -185,7 +185,8 @@ enum parse_result imap_resp_feed(struct imap_resp *r, const char *bytes,
     return result;
 }
 
-void imap_caps_read(struct slice list, struct imap_caps *out)
+/* From "CAPABILITY IMAP4rev1 ..." or the part behind the first word. */
+static void caps_read(struct slice list, struct imap_caps *out)
 {
     struct slice word;
 
@@ -221,7 +222,7 @@ bool imap_resp_caps(const struct imap_resp *r, struct imap_caps *out)
                !slice_is(slice_next_word(&list), "CAPABILITY")) {
         return false;
     }
-    imap_caps_read(list, out);
+    caps_read(list, out);
     return true;
 }
 

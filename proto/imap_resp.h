@@ -63,9 +63,6 @@ struct imap_caps {
     bool has_compress;
 };
 
-/* From "CAPABILITY IMAP4rev1 ..." or the part behind the first word. */
-void imap_caps_read(struct slice list, struct imap_caps *out);
-
 /* Look for capabilities in a response: untagged data or a code. False if there
    are none, then *out is as before. */
 bool imap_resp_caps(const struct imap_resp *r, struct imap_caps *out);

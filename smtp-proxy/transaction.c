@@ -17,15 +17,15 @@ _Static_assert(sizeof(state_name) / sizeof(state_name[0]) == TS_COUNT,
 
 static const struct backend_ops backend_ops;
 
-bool transaction_passes_text(enum transaction_state state)
+/* Is text on its way to the hop, or its verdict due? */
+static bool passes_text(enum transaction_state state)
 {
     return state == TS_TEXT || state == TS_PLAY || state == TS_DOT;
 }
 
 void transaction_enter(struct transaction *t, enum transaction_state next)
 {
-    bool has_ended =
-        transaction_passes_text(t->state) && !transaction_passes_text(next);
+    bool has_ended = passes_text(t->state) && !passes_text(next);
 
     log_debug("smtp %s %s -> %s", t->id, state_name[t->state],
               state_name[next]);
@@ -369,7 +369,7 @@ static bool concerns(const struct transaction *t, int64_t account_id)
 
 bool transaction_runs_for(const struct transaction *t, int64_t account_id)
 {
-    return concerns(t, account_id) && transaction_passes_text(t->state);
+    return concerns(t, account_id) && passes_text(t->state);
 }
 
 bool transaction_runs_for_nobody(const struct transaction *t)
@@ -380,8 +380,7 @@ bool transaction_runs_for_nobody(const struct transaction *t)
 bool transaction_hold(struct transaction *t, int64_t account_id)
 {
     /* nobody we knew at RCPT may have become this account since */
-    if (!transaction_passes_text(t->state) &&
-        (concerns(t, account_id) || concerns(t, 0)))
+    if (!passes_text(t->state) && (concerns(t, account_id) || concerns(t, 0)))
         break_off(t);
     return transaction_runs_for(t, account_id);
 }

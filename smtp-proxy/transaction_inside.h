@@ -66,8 +66,6 @@ struct transaction {
 
 /* The only writer of t->state. */
 void transaction_enter(struct transaction *t, enum transaction_state next);
-/* Is text on its way to the hop, or its verdict due? */
-bool transaction_passes_text(enum transaction_state state);
 
 void transaction_drop_backend(struct transaction *t);
 /* The message is over, whatever became of it. */
