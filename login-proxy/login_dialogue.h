@@ -9,6 +9,9 @@
 
 #include "base/conn.h"
 #include "base/secret.h"
+#include "proto/parse.h"
+#include "proto/pop3.h"
+#include "proto/sasl.h"
 
 struct session;
 struct backend_answer;
@@ -49,11 +52,21 @@ bool session_allows_login(const struct session *s); /* or TLS must come first */
 /* Take bytes off the client's input; they are overwritten. Says BYE and ends
    the session when that was too much. */
 void session_consume(struct session *s, size_t length);
+/* PARSE_DONE: the client's next line is in copy, which the caller wipes, and
+   off the input: what starts TLS throws away everything behind it. PARSE_BAD:
+   it is longer than POP3_LINE_MAX. */
+enum parse_result session_take_line(struct session *s, char copy[POP3_LINE_MAX],
+                                    struct slice *line_out);
 
 /* The client wants in. The password is taken over. dialogue->accept or ->refuse
    follows, from the loop. */
 void session_login_take(struct session *s, const char *user, size_t length,
                         struct secret *password);
+/* The same with a response of AUTH PLAIN, or the second one of AUTH LOGIN in
+   base64; false, and nothing follows, if it is malformed. */
+bool session_login_plain(struct session *s, struct slice response);
+bool session_login_password(struct session *s, const struct sasl_name *user,
+                            struct slice response);
 void session_start_tls(struct session *s);
 /* The client said good-bye, or broke the protocol; what was written is sent. */
 void session_close(struct session *s, const char *reason);

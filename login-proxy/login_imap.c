@@ -13,8 +13,6 @@
 #include "base/mem.h"
 #include "login-proxy/backend.h"
 #include "proto/imap_cmd.h"
-#include "proto/pop3.h"
-#include "proto/sasl.h"
 
 enum login_imap_state {
     LI_COMMAND,
@@ -98,15 +96,8 @@ static void cmd_login(struct session *s, const struct imap_cmd *cmd)
 
 static void take_plain(struct session *s, struct slice response)
 {
-    struct sasl_name user;
-    struct secret password;
-
-    secret_init(&password);
-    if (sasl_plain_decode(response, &user, &password) == PARSE_DONE)
-        session_login_take(s, user.bytes, user.length, &password);
-    else
+    if (!session_login_plain(s, response))
         answer(s, "BAD Invalid PLAIN response");
-    secret_wipe(&password);
 }
 
 static void take_login_user(struct session *s, struct slice response)
@@ -225,31 +216,24 @@ static void login_imap_on_response(struct session *s, struct slice line)
 {
     struct login_imap *d = session_dialogue_state(s);
     enum login_imap_state state = d->state;
-    struct secret password;
 
     d->state = LI_COMMAND;
-    secret_init(&password);
     if (slice_is(line, "*"))
         answer(s, "BAD Cancelled");
     else if (state == LI_PLAIN)
         take_plain(s, line);
     else if (state == LI_LOGIN_USER)
         take_login_user(s, line);
-    else if (sasl_login_password(line, &password) == PARSE_DONE)
-        session_login_take(s, d->user.bytes, d->user.length, &password);
-    else
+    else if (!session_login_password(s, &d->user, line))
         answer(s, "BAD Invalid response");
-    secret_wipe(&password);
 }
 
 static void read_response(struct session *s)
 {
-    struct buf *input = conn_input(session_client(s));
     char copy[POP3_LINE_MAX];
     struct slice line;
-    size_t used;
 
-    switch (pop3_line(input->bytes, input->used, sizeof copy, &line, &used)) {
+    switch (session_take_line(s, copy, &line)) {
     case PARSE_MORE: return;
     case PARSE_BAD:
         conn_printf(session_client(s), "* BYE Response too long\r\n");
@@ -257,9 +241,6 @@ static void read_response(struct session *s)
         return;
     case PARSE_DONE: break;
     }
-    memcpy(copy, line.bytes, line.length);
-    line.bytes = copy;
-    session_consume(s, used);
     if (session_is_listening(s))
         login_imap_on_response(s, line);
     explicit_bzero(copy, line.length);

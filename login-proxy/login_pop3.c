@@ -12,8 +12,6 @@
 
 #include "base/mem.h"
 #include "login-proxy/backend.h"
-#include "proto/pop3.h"
-#include "proto/sasl.h"
 
 enum login_pop3_state {
     LP_COMMAND,
@@ -102,15 +100,8 @@ static void cmd_pass(struct session *s, struct slice arg)
 
 static void take_plain(struct session *s, struct slice response)
 {
-    struct sasl_name user;
-    struct secret password;
-
-    secret_init(&password);
-    if (sasl_plain_decode(response, &user, &password) == PARSE_DONE)
-        session_login_take(s, user.bytes, user.length, &password);
-    else
+    if (!session_login_plain(s, response))
         say(s, "-ERR Invalid PLAIN response");
-    secret_wipe(&password);
 }
 
 static void take_login_user(struct session *s, struct slice response)
@@ -191,21 +182,16 @@ static void login_pop3_on_response(struct session *s, struct slice line)
 {
     struct login_pop3 *d = session_dialogue_state(s);
     enum login_pop3_state state = d->state;
-    struct secret password;
 
     d->state = LP_COMMAND;
-    secret_init(&password);
     if (slice_is(line, "*"))
         say(s, "-ERR Cancelled");
     else if (state == LP_PLAIN)
         take_plain(s, line);
     else if (state == LP_LOGIN_USER)
         take_login_user(s, line);
-    else if (sasl_login_password(line, &password) == PARSE_DONE)
-        session_login_take(s, d->user.bytes, d->user.length, &password);
-    else
+    else if (!session_login_password(s, &d->user, line))
         say(s, "-ERR Invalid response");
-    secret_wipe(&password);
 }
 
 static void login_pop3_on_line(struct session *s, struct slice line)
@@ -224,13 +210,10 @@ static void login_pop3_on_line(struct session *s, struct slice line)
 static void login_pop3_on_input(struct session *s)
 {
     while (session_is_listening(s)) {
-        struct buf *input = conn_input(session_client(s));
         char copy[POP3_LINE_MAX];
         struct slice line;
-        size_t used;
 
-        switch (
-            pop3_line(input->bytes, input->used, sizeof copy, &line, &used)) {
+        switch (session_take_line(s, copy, &line)) {
         case PARSE_MORE: return;
         case PARSE_BAD:
             say(s, "-ERR Line too long");
@@ -238,10 +221,6 @@ static void login_pop3_on_input(struct session *s)
             return;
         case PARSE_DONE: break;
         }
-        /* taken off first: STLS throws away what is behind it */
-        memcpy(copy, line.bytes, line.length);
-        line.bytes = copy;
-        session_consume(s, used);
         if (session_is_listening(s))
             login_pop3_on_line(s, line);
         explicit_bzero(copy, line.length);

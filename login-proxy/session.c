@@ -1,9 +1,9 @@
 /*
  * The life of a session: its client, its timers, its end and its one log line.
  *
- * TLS -> CLIENT -> ASK -> BACKEND (-> PROVE -> LEARN, or CHECK) -> SPLICED ->
- * END a login that failed: -> REFUSE -> CLIENT; any state, error or deadline ->
- * END
+ *   TLS -> CLIENT -> ASK -> BACKEND (-> PROVE -> LEARN, or CHECK) -> SPLICED
+ *   a login that failed: -> REFUSE -> CLIENT
+ *   any state, an error, a deadline, or all is said: -> END
  */
 #include "login-proxy/session.h"
 
@@ -141,6 +141,51 @@ void session_consume(struct session *s, size_t length)
         s->dialogue->say_bye(s, "too much before a login");
         session_end(s, "too-long");
     }
+}
+
+enum parse_result session_take_line(struct session *s, char copy[POP3_LINE_MAX],
+                                    struct slice *line_out)
+{
+    struct buf *input = conn_input(s->client);
+    enum parse_result result;
+    size_t used;
+
+    result =
+        pop3_line(input->bytes, input->used, POP3_LINE_MAX, line_out, &used);
+    if (result != PARSE_DONE)
+        return result;
+    memcpy(copy, line_out->bytes, line_out->length);
+    line_out->bytes = copy;
+    session_consume(s, used);
+    return PARSE_DONE;
+}
+
+bool session_login_plain(struct session *s, struct slice response)
+{
+    struct sasl_name user;
+    struct secret password;
+    bool is_good;
+
+    secret_init(&password);
+    is_good = sasl_plain_decode(response, &user, &password) == PARSE_DONE;
+    if (is_good)
+        session_login_take(s, user.bytes, user.length, &password);
+    secret_wipe(&password);
+    return is_good;
+}
+
+bool session_login_password(struct session *s, const struct sasl_name *user,
+                            struct slice response)
+{
+    struct secret password;
+    bool is_good;
+
+    secret_init(&password);
+    is_good = sasl_login_password(response, &password) == PARSE_DONE;
+    if (is_good)
+        session_login_take(s, user->bytes, user->length, &password);
+    secret_wipe(&password);
+    return is_good;
 }
 
 void session_start_tls(struct session *s)
