@@ -167,6 +167,21 @@ int seal_public_of(const struct secret *private_key,
     return result == 0 ? 0 : err_set(err, ERR_SETUP, "bad sealing key");
 }
 
+/* The key that only the owners of `own` and of `peer` can come to. */
+static int find_wrapping_key(EVP_PKEY *own, const uint8_t *peer,
+                             const uint8_t *ephemeral,
+                             const uint8_t *public_key,
+                             uint8_t key_out[SEAL_KEY_SIZE])
+{
+    uint8_t shared[SEAL_KEY_SIZE];
+    int result = agree(own, peer, shared);
+
+    if (result == 0)
+        result = derive(shared, ephemeral, public_key, key_out);
+    OPENSSL_cleanse(shared, sizeof(shared));
+    return result;
+}
+
 /* Wrap the data key to the node's public key. */
 static int wrap(const uint8_t *public_key, const char *address,
                 uint8_t data_key[SEAL_KEY_SIZE],
@@ -174,7 +189,7 @@ static int wrap(const uint8_t *public_key, const char *address,
 {
     EVP_PKEY *own = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
     uint8_t *ephemeral = wrapped + 1;
-    uint8_t shared[SEAL_KEY_SIZE], wrapping_key[SEAL_KEY_SIZE];
+    uint8_t wrapping_key[SEAL_KEY_SIZE];
     const struct gcm g = {.key = wrapping_key,
                           .address = address,
                           .sealed = ephemeral + SEAL_KEY_SIZE,
@@ -184,10 +199,9 @@ static int wrap(const uint8_t *public_key, const char *address,
 
     wrapped[0] = VERSION;
     if (own != NULL && public_of(own, ephemeral) == 0 &&
-        agree(own, public_key, shared) == 0 &&
-        derive(shared, ephemeral, public_key, wrapping_key) == 0)
+        find_wrapping_key(own, public_key, ephemeral, public_key,
+                          wrapping_key) == 0)
         result = gcm_close(&g);
-    OPENSSL_cleanse(shared, sizeof(shared));
     OPENSSL_cleanse(wrapping_key, sizeof(wrapping_key));
     EVP_PKEY_free(own);
     return result;
@@ -201,7 +215,7 @@ static int unwrap(const struct secret *private_key, const char *address,
     uint8_t copy[SEAL_WRAPPED_SIZE];
     uint8_t *ephemeral = copy + 1;
     uint8_t public_key[SEAL_KEY_SIZE];
-    uint8_t shared[SEAL_KEY_SIZE], wrapping_key[SEAL_KEY_SIZE];
+    uint8_t wrapping_key[SEAL_KEY_SIZE];
     const struct gcm g = {.key = wrapping_key,
                           .address = address,
                           .sealed = ephemeral + SEAL_KEY_SIZE,
@@ -211,10 +225,9 @@ static int unwrap(const struct secret *private_key, const char *address,
 
     memcpy(copy, wrapped, sizeof(copy));
     if (own != NULL && copy[0] == VERSION && public_of(own, public_key) == 0 &&
-        agree(own, ephemeral, shared) == 0 &&
-        derive(shared, ephemeral, public_key, wrapping_key) == 0)
+        find_wrapping_key(own, ephemeral, ephemeral, public_key,
+                          wrapping_key) == 0)
         result = gcm_open(&g);
-    OPENSSL_cleanse(shared, sizeof(shared));
     OPENSSL_cleanse(wrapping_key, sizeof(wrapping_key));
     EVP_PKEY_free(own);
     return result;

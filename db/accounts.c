@@ -62,14 +62,10 @@ static void read_numbers(struct db_statement *s, struct account *out)
     out->has_hash = db_int(s, 29) != 0;
 }
 
-static int read_row(struct db_statement *s, struct account *out,
-                    struct err *err)
+static int read_row(struct db_statement *s, void *row, struct err *err)
 {
-    const struct {
-        char *text;
-        size_t size;
-        int column;
-    } texts[] = {
+    struct account *out = row;
+    const struct row_text texts[] = {
         {out->address, sizeof(out->address), 2},
         {out->legacy_user, sizeof(out->legacy_user), 3},
         {out->legacy_prefix, sizeof(out->legacy_prefix), 9},
@@ -81,27 +77,10 @@ static int read_row(struct db_statement *s, struct account *out,
     memset(out, 0, sizeof(*out));
     out->id = db_int(s, 0);
     out->domain_id = db_int(s, 1);
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        if (row_text(s, texts[i].column, texts[i].text, texts[i].size, err) ==
-            -1)
-            return -1;
-    }
+    if (row_texts(s, texts, sizeof(texts) / sizeof(texts[0]), err) == -1)
+        return -1;
     read_numbers(s, out);
     return read_states(s, out, err);
-}
-
-/* 1 found, 0 not found, -1 error. */
-static int read_one(struct db_statement *s, struct account *out,
-                    struct err *err)
-{
-    int result = db_step(s, err);
-
-    if (result == 1) {
-        if (read_row(s, out, err) == -1)
-            result = -1;
-        db_finish(s);
-    }
-    return result;
 }
 
 int account_find(struct db *db, const char *address, struct account *out,
@@ -112,7 +91,7 @@ int account_find(struct db *db, const char *address, struct account *out,
     if (s == NULL)
         return -1;
     db_bind_text(s, 1, address);
-    return read_one(s, out, err);
+    return row_one(s, read_row, out, err);
 }
 
 int account_get(struct db *db, int64_t id, struct account *out, struct err *err)
@@ -122,7 +101,7 @@ int account_get(struct db *db, int64_t id, struct account *out, struct err *err)
     if (s == NULL)
         return -1;
     db_bind_int(s, 1, id);
-    return read_one(s, out, err);
+    return row_one(s, read_row, out, err);
 }
 
 static void bind_states(struct db_statement *s, const struct account *a)

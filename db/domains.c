@@ -10,13 +10,10 @@
     "sieve_url, username_template, master_user, on_flip, cutover, "            \
     "hold_seconds, created_at"
 
-static int read_row(struct db_statement *s, struct domain *out, struct err *err)
+static int read_row(struct db_statement *s, void *row, struct err *err)
 {
-    const struct {
-        char *text;
-        size_t size;
-        int column;
-    } texts[] = {
+    struct domain *out = row;
+    const struct row_text texts[] = {
         {out->name, sizeof(out->name), 1},
         {out->imap_url, sizeof(out->imap_url), 3},
         {out->pop3_url, sizeof(out->pop3_url), 4},
@@ -30,11 +27,8 @@ static int read_row(struct db_statement *s, struct domain *out, struct err *err)
     int cutover = domain_cutover_named(db_text(s, 11));
 
     memset(out, 0, sizeof(*out));
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        if (row_text(s, texts[i].column, texts[i].text, texts[i].size, err) ==
-            -1)
-            return -1;
-    }
+    if (row_texts(s, texts, sizeof(texts) / sizeof(texts[0]), err) == -1)
+        return -1;
     if (cutover == -1)
         return err_set(err, ERR_SETUP, "domain %s: unknown cutover", out->name);
     out->id = db_int(s, 0);
@@ -43,19 +37,6 @@ static int read_row(struct db_statement *s, struct domain *out, struct err *err)
     out->hold_seconds = (unsigned)db_int(s, 12);
     out->created_at = db_int(s, 13);
     return 0;
-}
-
-/* 1 found, 0 not found, -1 error. */
-static int read_one(struct db_statement *s, struct domain *out, struct err *err)
-{
-    int result = db_step(s, err);
-
-    if (result == 1) {
-        if (read_row(s, out, err) == -1)
-            result = -1;
-        db_finish(s);
-    }
-    return result;
 }
 
 int domain_find(struct db *db, const char *name, struct domain *out,
@@ -67,7 +48,7 @@ int domain_find(struct db *db, const char *name, struct domain *out,
     if (s == NULL)
         return -1;
     db_bind_text(s, 1, name);
-    return read_one(s, out, err);
+    return row_one(s, read_row, out, err);
 }
 
 int domain_get(struct db *db, int64_t id, struct domain *out, struct err *err)
@@ -78,7 +59,7 @@ int domain_get(struct db *db, int64_t id, struct domain *out, struct err *err)
     if (s == NULL)
         return -1;
     db_bind_int(s, 1, id);
-    return read_one(s, out, err);
+    return row_one(s, read_row, out, err);
 }
 
 static void bind_row(struct db_statement *s, const struct domain *d)

@@ -30,8 +30,9 @@ int job_kind_named(const char *name)
     return -1;
 }
 
-static int read_row(struct db_statement *s, struct job *out, struct err *err)
+static int read_row(struct db_statement *s, void *row, struct err *err)
 {
+    struct job *out = row;
     int kind = job_kind_named(db_text(s, 2));
 
     memset(out, 0, sizeof(*out));
@@ -50,16 +51,6 @@ static int read_row(struct db_statement *s, struct job *out, struct err *err)
         row_text(s, 8, out->lease_owner, sizeof(out->lease_owner), err) == -1)
         return -1;
     return 0;
-}
-
-static int read_one(struct db_statement *s, struct job *out, struct err *err)
-{
-    int result = db_step(s, err);
-
-    if (result == 1 && read_row(s, out, err) == -1)
-        result = -1;
-    db_finish(s);
-    return result;
 }
 
 int job_queue(struct db *db, struct job *j, struct err *err)
@@ -127,7 +118,7 @@ static bool is_better(const struct job *a, const struct job *b)
 static int consider(struct choice *c, struct db_statement *s, struct err *err)
 {
     struct job j;
-    int result = read_one(s, &j, err);
+    int result = row_one(s, read_row, &j, err);
 
     if (result == 1 && (!c->has_best || is_better(&j, c->best))) {
         *c->best = j;
@@ -407,7 +398,7 @@ int job_find(struct db *db, int64_t account_id, enum job_kind kind,
         return -1;
     db_bind_int(s, 1, account_id);
     db_bind_text(s, 2, job_kind_name(kind));
-    return read_one(s, out, err);
+    return row_one(s, read_row, out, err);
 }
 
 /* kind NULL: every kind. */

@@ -12,3 +12,25 @@ int row_text(struct db_statement *s, int column, char *out, size_t size,
                        column);
     return 0;
 }
+
+int row_texts(struct db_statement *s, const struct row_text *texts,
+              size_t count, struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (row_text(s, texts[i].column, texts[i].out, texts[i].size, err) ==
+            -1)
+            return -1;
+    }
+    return 0;
+}
+
+int row_one(struct db_statement *s, row_read_fn *read, void *out,
+            struct err *err)
+{
+    int result = db_step(s, err);
+
+    if (result == 1 && read(s, out, err) == -1)
+        result = -1;
+    db_finish(s);
+    return result;
+}

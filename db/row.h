@@ -13,4 +13,19 @@
 int row_text(struct db_statement *s, int column, char *out, size_t size,
              struct err *err);
 
+/* Several of them. */
+struct row_text {
+    char *out;
+    size_t size;
+    int column;
+};
+int row_texts(struct db_statement *s, const struct row_text *texts,
+              size_t count, struct err *err);
+
+/* Step once, have what is there read into out, and end the statement. 1 found,
+   0 not found, -1 error. */
+typedef int row_read_fn(struct db_statement *s, void *out, struct err *err);
+int row_one(struct db_statement *s, row_read_fn *read, void *out,
+            struct err *err);
+
 #endif
