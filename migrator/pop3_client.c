@@ -129,24 +129,24 @@ static int start_tls(struct pop3_client *c, struct err *err)
     return tls_stream_start(c->stream, err);
 }
 
-static int log_in_plainly(struct pop3_client *c, const struct pop3_login *login,
-                          struct err *err)
+static int log_in_plainly(struct pop3_client *c,
+                          const struct migration_job *job, struct err *err)
 {
-    if (write_line(c, "USER", login->user, err) == -1 ||
+    if (write_line(c, "USER", job->legacy_user, err) == -1 ||
         expect_ok(c, "USER", ERR_DENIED, err) == -1)
         return -1;
-    if (write_line(c, "PASS", login->password->bytes, err) == -1)
+    if (write_line(c, "PASS", job->password.bytes, err) == -1)
         return -1;
     return expect_ok(c, "PASS", ERR_DENIED, err);
 }
 
 /* authzid NUL authcid NUL password (RFC 4616): the master acts for the user. */
 static int log_in_as_master(struct pop3_client *c,
-                            const struct pop3_login *login, struct err *err)
+                            const struct migration_job *job, struct err *err)
 {
     char clear[POP3_LOGIN_MAX / 2], coded[BASE64_SIZE(sizeof clear) + 1];
-    int length = snprintf(clear, sizeof clear, "%s%c%s%c%s", login->user, '\0',
-                          login->master_user, '\0', login->password->bytes);
+    int length = snprintf(clear, sizeof clear, "%s%c%s%c%s", job->legacy_user,
+                          '\0', job->master_user, '\0', job->password.bytes);
     int result = -1;
 
     if (length < 0 || (size_t)length >= sizeof clear)
@@ -162,30 +162,30 @@ static int log_in_as_master(struct pop3_client *c,
     return result;
 }
 
-static int log_in(struct pop3_client *c, const struct pop3_login *login,
+static int log_in(struct pop3_client *c, const struct migration_job *job,
                   struct err *err)
 {
-    const struct secret *password = login->password;
+    const struct secret *password = &job->password;
 
     if (password->bytes == NULL || strpbrk(password->bytes, "\r\n") != NULL ||
         memchr(password->bytes, '\0', password->length) != NULL ||
-        strpbrk(login->user, "\r\n") != NULL)
+        strpbrk(job->legacy_user, "\r\n") != NULL)
         return err_set(err, ERR_SETUP, "pop3 cannot carry this password");
-    if (login->master_user[0] != '\0')
-        return log_in_as_master(c, login, err);
-    return log_in_plainly(c, login, err);
+    if (job->master_user[0] != '\0')
+        return log_in_as_master(c, job, err);
+    return log_in_plainly(c, job, err);
 }
 
-static int connect_to(struct pop3_client *c, const struct pop3_login *login,
+static int connect_to(struct pop3_client *c, const struct migration_job *job,
                       struct err *err)
 {
-    struct tls_target target = {login->url->host, login->url->port,
-                                login->url->tls};
+    struct tls_target target = {job->legacy_pop3.host, job->legacy_pop3.port,
+                                job->legacy_pop3.tls};
 
-    if (login->url->tls != TLS_NONE) {
-        c->tls = tls_client_new(
-            login->ca_file[0] ? login->ca_file : NULL,
-            login->tls_minimum[0] ? login->tls_minimum : NULL, err);
+    if (job->legacy_pop3.tls != TLS_NONE) {
+        c->tls =
+            tls_client_new(job->ca_file[0] ? job->ca_file : NULL,
+                           job->tls_minimum[0] ? job->tls_minimum : NULL, err);
         if (c->tls == NULL)
             return -1;
     }
@@ -193,16 +193,16 @@ static int connect_to(struct pop3_client *c, const struct pop3_login *login,
     return c->stream != NULL ? 0 : -1;
 }
 
-int pop3_client_open(const struct pop3_login *login, struct pop3_client **out,
+int pop3_client_open(const struct migration_job *job, struct pop3_client **out,
                      struct err *err)
 {
     struct pop3_client *c = mem_alloc(sizeof *c);
 
     *out = NULL;
-    if (connect_to(c, login, err) == -1 ||
+    if (connect_to(c, job, err) == -1 ||
         expect_ok(c, "greeting", ERR_RETRY, err) == -1 ||
-        (login->url->tls == TLS_STARTTLS && start_tls(c, err) == -1) ||
-        log_in(c, login, err) == -1) {
+        (job->legacy_pop3.tls == TLS_STARTTLS && start_tls(c, err) == -1) ||
+        log_in(c, job, err) == -1) {
         pop3_client_close(&c);
         return -1;
     }

@@ -8,24 +8,15 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "base/secret.h"
-#include "proto/mail_url.h"
+#include "migrator/job.h"
 
 struct pop3_client;
 
-struct pop3_login {
-    const struct mail_url *url;
-    const char *ca_file;     /* "" : the system's */
-    const char *tls_minimum; /* "" : 1.2 */
-    const char *user;
-    const char *master_user; /* "" : user logs in himself */
-    const struct secret *password;
-};
-
-/* Connect, STLS where the URL says so, USER and PASS (with a master user AUTH
-   PLAIN). ERR_RETRY: network, or the box is in use; ERR_DENIED: refused;
-   ERR_SETUP: certificate, no STLS, or a password that POP3 cannot carry. */
-int pop3_client_open(const struct pop3_login *login, struct pop3_client **out,
+/* Connect to the job's legacy_pop3, STLS where the URL says so, USER and PASS
+   (with a master user AUTH PLAIN). Borrows the job for the call. ERR_RETRY:
+   network, or the box is in use; ERR_DENIED: refused; ERR_SETUP: certificate,
+   no STLS, or a password that POP3 cannot carry. */
+int pop3_client_open(const struct migration_job *job, struct pop3_client **out,
                      struct err *err);
 
 /* One line of a listing, "NUMBER REST", number >= 1; rest is borrowed. -1 ends

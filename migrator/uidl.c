@@ -108,13 +108,10 @@ static int take_size(void *ctx, uint32_t number, const char *rest,
 static int list_box(const struct migration_job *job, struct uidl_work *w,
                     struct err *err)
 {
-    const struct pop3_login login = {&job->legacy_pop3, job->ca_file,
-                                     job->tls_minimum,  job->legacy_user,
-                                     job->master_user,  &job->password};
     struct pop3_client *client;
     int result;
 
-    if (pop3_client_open(&login, &client, err) == -1)
+    if (pop3_client_open(job, &client, err) == -1)
         return -1;
     result = pop3_client_list(client, "UIDL", take_uidl, w, err);
     if (result == 0)

@@ -37,14 +37,10 @@ static int on_uidl(void *ctx, uint32_t number, const char *rest,
 
 static int list_legacy(const struct verify *v, struct ids *ids, struct err *err)
 {
-    const struct migration_job *job = v->job;
-    const struct pop3_login login = {&job->legacy_pop3, job->ca_file,
-                                     job->tls_minimum,  job->legacy_user,
-                                     job->master_user,  &job->password};
     struct pop3_client *client;
     int result;
 
-    if (pop3_client_open(&login, &client, err) == -1)
+    if (pop3_client_open(v->job, &client, err) == -1)
         return -1;
     result = pop3_client_list(client, "UIDL", on_uidl, ids, err);
     pop3_client_close(&client);
