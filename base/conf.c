@@ -367,9 +367,6 @@ static void fill_defaults(struct conf *conf)
     default_number(&conf->login.hold_quiet_ms, 300);
     default_number(&conf->login.hold_force_ms, 5000);
     default_text(&conf->hash.scheme, "SHA512-CRYPT");
-    default_text(&conf->admin.address, "127.0.0.1");
-    if (conf->admin.port == 0)
-        conf->admin.port = 8025;
 }
 
 int conf_load(const char *path, struct conf **conf_out, struct err *err)

@@ -14,7 +14,7 @@
 enum conf_protocol {
     CONF_IMAP,
     CONF_POP3,
-    CONF_SUBMISSION,
+    CONF_SUBMISSION, /* these two are refused so far */
     CONF_SIEVE,
     CONF_SMTP,
     CONF_LMTP
@@ -26,7 +26,7 @@ struct conf_listen {
     uint16_t port;
     enum tls_mode tls;
     bool plain_auth; /* key "plain_auth": login allowed before TLS */
-    char *group;     /* may be NULL */
+    char *group;     /* NULL: refused so far */
 };
 
 struct conf_strings { /* a YAML sequence of strings */
@@ -56,7 +56,7 @@ struct conf {
     struct { /* URLs as in proto/mail_url.h; NULL when absent */
         char *imap;
         char *pop3;
-        char *submission;
+        char *submission; /* refused so far, as is sieve */
         char *sieve;
         char *lmtp;
     } local;
@@ -88,7 +88,7 @@ struct conf {
         char *scheme;  /* "SHA512-CRYPT" (default) or "YESCRYPT", "BCRYPT" */
         unsigned cost; /* rounds or log2 cost; 0: libcrypt's default */
     } hash;
-    struct {
+    struct { /* refused so far */
         char *address;
         uint16_t port;
     } admin;

@@ -36,15 +36,15 @@ static const struct cli_option domain_options[] = {
      "imap+starttls://"},
     {"pop3", OPTION_TEXT, "URL   its POP3, so that UIDLs are kept"},
     {"smtp", OPTION_TEXT, "URL   its MX"},
-    {"submission", OPTION_TEXT, "URL"},
-    {"sieve", OPTION_TEXT, "URL"},
+    {"submission", OPTION_TEXT, "URL   refused: not served yet"},
+    {"sieve", OPTION_TEXT, "URL   refused: not served yet"},
     {"serve", OPTION_TEXT, "after-copy"},
     {"cutover", OPTION_TEXT, "auto|manual   when a mailbox flips"},
     {"username", OPTION_TEXT,
      "TEMPLATE   name on the old server, from "
      "{address} {local} {domain}"},
     {"hold-seconds", OPTION_NUMBER, "N   the longest wait at the flip (20)"},
-    {"master-user", OPTION_TEXT, "USER   log in there in the users' names"},
+    {"master-user", OPTION_TEXT, "USER   refused: not served yet"},
     {"on-flip", OPTION_TEXT,
      "COMMAND   run with address and old user name "
      "after each flip"},

@@ -4,6 +4,7 @@
  */
 #include "daemon/master.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -14,7 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 
 #define BACKLOG 1024
@@ -102,10 +102,7 @@ static int listen_one(struct generation *g, const struct generation *old,
     struct master_listener *listener;
     int fd;
 
-    if (kind == CHILD_KIND_COUNT) {
-        log_warn("port %u: nothing here serves this protocol yet", l->port);
-        return 0;
-    }
+    assert(kind != CHILD_KIND_COUNT); /* the configuration refuses them */
     if (!master_has_role(g->conf, kind))
         return 0;
     if (l->tls != TLS_NONE && !g->certificate_pem.bytes)

@@ -81,6 +81,11 @@ def test_a_mistake_in_the_call_is_exit_2_and_does_nothing(shared_world, args):
       "{nobody}"], "setup"),
     (["domain", "add", "a.test", "--imap", "imap://x.test", "--hold-seconds",
       "-1"], "setup"),
+    *[(["domain", "add", "a.test", "--imap", "imap://x.test", option, value],
+       "setup")
+      for option, value in (("--submission", "smtp://x.test"),
+                            ("--sieve", "sieve://x.test"),
+                            ("--master-user", "root"))],
     (["account", "show", "nobody@example.test"], "setup"),
     (["account", "show", "../x@example.test"], None),
     (["account", "pause", "nobody@example.test"], "setup"),

@@ -22,7 +22,7 @@ WAIT = 8.0
 CONFIG = """\
 node: mx.test
 state_dir: {dir}/state
-roles: [admin]
+roles: [state]
 log: {{level: debug, to: stderr}}
 store: {{type: maildir, path: "{dir}/mail/{{domain}}/{{local}}/Maildir"}}
 provision: {{dovecot: dovecot/auth.db}}

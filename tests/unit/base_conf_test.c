@@ -36,7 +36,7 @@ static const char whole[] =
     "state_dir: /srv/mailhaul\n"
     "user: mailhaul\n"
     "database: sqlite:control.db\n"
-    "roles: [login, smtp, jobs, fetch, admin]\n"
+    "roles: [state, login, smtp, jobs]\n"
     "log: {level: debug, to: syslog}\n"
     "tls: {certificate: /c.pem, key: /k.pem, minimum: \"1.3\"}\n"
     "listen:\n"
@@ -46,7 +46,6 @@ static const char whole[] =
     "    address: 192.0.2.1\n"
     "    port: 25\n"
     "    plain_auth: yes\n"
-    "    group: business\n"
     "local:\n"
     "  imap: imap://127.0.0.1:10143\n"
     "  lmtp: lmtp://127.0.0.1:10024\n"
@@ -54,8 +53,7 @@ static const char whole[] =
     "provision: {dovecot: dovecot/auth.db, doveadm: [doveadm, -v]}\n"
     "jobs: {workers: 7, per_host: 9, retry_seconds: 3}\n"
     "login: {processes: 2, hold_quiet_ms: 100}\n"
-    "hash: {scheme: YESCRYPT, cost: 5}\n"
-    "admin: {address: 127.0.0.1, port: 8026}\n";
+    "hash: {scheme: YESCRYPT, cost: 5}\n";
 
 static void test_every_key_is_read(void **state)
 {
@@ -68,8 +66,8 @@ static void test_every_key_is_read(void **state)
     assert_string_equal(conf->path, path);
     assert_string_equal(conf->node, "mx1.example.net");
     assert_string_equal(conf->user, "mailhaul");
-    assert_int_equal(conf->roles.count, 5);
-    assert_string_equal(conf->roles.items[3], "fetch");
+    assert_int_equal(conf->roles.count, 4);
+    assert_string_equal(conf->roles.items[3], "jobs");
     assert_string_equal(conf->log.to, "syslog");
     assert_string_equal(conf->tls.minimum, "1.3");
     assert_null(conf->tls.ca_file);
@@ -79,9 +77,7 @@ static void test_every_key_is_read(void **state)
     assert_int_equal(conf->listen[1].port, 995);
     assert_int_equal(conf->listen[2].tls, TLS_NONE);
     assert_true(conf->listen[2].plain_auth);
-    assert_string_equal(conf->listen[2].group, "business");
     assert_string_equal(conf->local.lmtp, "lmtp://127.0.0.1:10024");
-    assert_null(conf->local.sieve);
     assert_string_equal(conf->store.owner, "v");
     assert_int_equal(conf->provision.doveadm.count, 2);
     assert_int_equal(conf->provision.command.count, 0);
@@ -89,7 +85,6 @@ static void test_every_key_is_read(void **state)
     assert_int_equal(conf->jobs.trail_seconds, 900);
     assert_int_equal(conf->login.hold_force_ms, 5000);
     assert_int_equal(conf->hash.cost, 5);
-    assert_int_equal(conf->admin.port, 8026);
     conf_free(&conf);
     assert_null(conf);
 }
@@ -117,6 +112,22 @@ static void test_an_empty_file_is_all_defaults(void **state)
     assert_string_equal(joined, "/abs");
     free(joined);
     conf_free(&conf);
+}
+
+static void test_what_is_promised_is_refused_until_it_is_there(void **state)
+{
+    (void)state;
+    refused("listen:\n  - {protocol: imap, address: 127.0.0.1, port: 1}\n"
+            "  - {protocol: submission, address: 127.0.0.1, port: 2}\n",
+            3, "not served yet");
+    refused("local:\n  imap: imap://h\n  submission: smtp://h\n", 3,
+            "not served yet");
+    refused("local:\n  sieve: sieve://h\n", 2, "not served yet");
+    refused("node: x\nadmin: {port: 8025}\n", 2, "not served yet");
+    refused("listen:\n  - protocol: imap\n    address: 127.0.0.1\n"
+            "    port: 1\n    group: business\n",
+            5, "not served yet");
+    refused("roles: [login, fetch]\n", 1, "no role");
 }
 
 static void test_a_mistake_is_told_with_its_line(void **state)
@@ -191,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_key_is_read),
         cmocka_unit_test(test_an_empty_file_is_all_defaults),
+        cmocka_unit_test(test_what_is_promised_is_refused_until_it_is_there),
         cmocka_unit_test(test_a_mistake_is_told_with_its_line),
         cmocka_unit_test(test_values_are_bounded),
         cmocka_unit_test(test_a_missing_file_is_a_setup_error),
