@@ -68,8 +68,8 @@ struct conf {
     struct {
         char *dovecot; /* auth.db, in state_dir if relative; NULL: none */
         char *group;   /* that may write it, default "dovecot" if it exists */
-        struct conf_strings doveadm; /* argv prefix; empty: no doveadm */
-        struct conf_strings command; /* run with the account's data */
+        struct conf_strings doveadm; /* taken, and not needed so far */
+        struct conf_strings command; /* refused by state so far */
     } provision;
     struct {
         unsigned workers;             /* default 4 */

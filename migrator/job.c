@@ -33,27 +33,6 @@ static int get_url(const json_t *message, const char *field,
     return mail_url_parse(text, out, err);
 }
 
-static int get_argv(const json_t *message, char ***out, struct err *err)
-{
-    const json_t *list = json_object_get(message, "doveadm");
-    size_t count = json_array_size(list);
-    char **argv;
-
-    *out = NULL;
-    if (count == 0)
-        return 0;
-    argv = mem_alloc((count + 1) * sizeof(*argv));
-    *out = argv;
-    for (size_t i = 0; i < count; i++) {
-        const char *word = json_string_value(json_array_get(list, i));
-
-        if (word == NULL)
-            return err_set(err, ERR_SETUP, "job: doveadm is no list of words");
-        argv[i] = mem_dup_text(word);
-    }
-    return 0;
-}
-
 static int get_texts(const json_t *m, struct migration_job *j, struct err *err)
 {
     const struct {
@@ -129,7 +108,6 @@ int migration_job_decode(const json_t *message, struct migration_job *out,
         get_url(message, "legacy_imap", &out->legacy_imap, err) == -1 ||
         get_url(message, "legacy_pop3", &out->legacy_pop3, err) == -1 ||
         get_url(message, "local_imap", &out->local_imap, err) == -1 ||
-        get_argv(message, &out->doveadm, err) == -1 ||
         check_job(out, err) == -1) {
         migration_job_release(out);
         return -1;
@@ -179,22 +157,10 @@ json_t *migration_job_encode(const struct migration_job *job)
     put_url(m, "legacy_pop3", &job->legacy_pop3);
     put_url(m, "local_imap", &job->local_imap);
     put_password(m, &job->password);
-    if (job->doveadm != NULL) {
-        json_t *list = json_array();
-
-        for (char **word = job->doveadm; *word != NULL; word++)
-            json_array_append_new(list, json_string(*word));
-        json_object_set_new(m, "doveadm", list);
-    }
     return m;
 }
 
 void migration_job_release(struct migration_job *job)
 {
     secret_wipe(&job->password);
-    if (job->doveadm != NULL)
-        for (char **word = job->doveadm; *word != NULL; word++)
-            free(*word);
-    free(job->doveadm);
-    job->doveadm = NULL;
 }

@@ -31,7 +31,6 @@ struct migration_job {
     char tls_minimum[8];
     char maildir[1024];    /* the store: absolute path of the Maildir */
     char ledger_dir[1024]; /* absolute path, made by the worker */
-    char **doveadm;        /* argv prefix, NULL-terminated; NULL: none */
     bool has_prefix;       /* legacy's, if it is known already */
     char prefix[256];
     char separator[8];
@@ -39,8 +38,8 @@ struct migration_job {
     bool is_full;    /* verify: compare bodies too, not only UIDs and sizes */
 };
 
-/* Keys as the members; URLs as text; kind as its word; doveadm as an array;
-   "password" as a string. */
+/* Keys as the members; URLs as text; kind as its word; "password"
+   as a string. */
 int migration_job_decode(const json_t *message, struct migration_job *out,
                          struct err *err);
 json_t *migration_job_encode(const struct migration_job *job);

@@ -443,7 +443,6 @@ static int job_take_names(const json_t *message, struct migration_job *job,
 static int job_take_conf(const struct queue *q, struct migration_job *job,
                          struct err *err)
 {
-    const struct conf_strings *doveadm = &q->conf->provision.doveadm;
     const char *ca_file = q->conf->tls.ca_file;
     const char *minimum = q->conf->tls.minimum;
 
@@ -455,11 +454,6 @@ static int job_take_conf(const struct queue *q, struct migration_job *job,
                          minimum != NULL ? minimum : "1.2") >=
             sizeof job->tls_minimum)
         return err_set(err, ERR_SETUP, "tls.ca_file or tls.minimum too long");
-    if (doveadm->count > 0) {
-        job->doveadm = mem_alloc((doveadm->count + 1) * sizeof *job->doveadm);
-        for (unsigned i = 0; i < doveadm->count; i++)
-            job->doveadm[i] = mem_dup_text(doveadm->items[i]);
-    }
     if (provision_maildir(q->conf, job->address, job->maildir,
                           sizeof job->maildir, err) == -1)
         return -1;

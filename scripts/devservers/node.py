@@ -31,7 +31,6 @@ store:
   path: "{store}/{{domain}}/{{local}}/Maildir"
 {owner}provision:
   dovecot: dovecot/auth.db
-  doveadm: [doveadm, -c, {local_conf}]
 jobs:
   workers: {workers}
   per_host: 8
@@ -86,7 +85,6 @@ class Node:
             local_imap=tls_url("imap", s.local_tls, self.local),
             local_pop3=tls_url("pop3", s.local_tls, self.local),
             local_lmtp=self.local["lmtp"],
-            local_conf=self.folder / "local" / "dovecot.conf",
             login_processes=s.login_processes, workers=s.workers,
             delta_seconds=s.delta_seconds, log_level=s.log_level,
             trail_inbox_seconds=s.trail_inbox_seconds,
