@@ -42,8 +42,11 @@
  *   peer     role, pid, alive (bool)           every login and smtp process
  *                                              that runs or drains
  *   peers_known                                the list is complete now
- * master -> each role, first
- *   role     what the role may know: see daemon/role.h
+ * master -> each role
+ *   role     first: what the role may know; see daemon/role.h
+ *   drain    end when the last session or job has ended
+ * each role -> master
+ *   ready    it serves
  * jobs -> master
  *   spawn    id, maildir_owner                 a worker
  * master -> jobs
