@@ -294,7 +294,8 @@ def fetch_flags(wire, command):
 def special_folders(world, user, side):
     with world.imap_wire(user, side) as wire:
         rows = wire.ok('LIST (SPECIAL-USE) "" "*"')
-    return sorted(rows)
+    # \Marked and \UnMarked say whether something came since the last look
+    return sorted(re.sub(rb"\\(Un)?Marked ?", b"", row) for row in rows)
 
 
 def namespaces(world, user, side):

@@ -108,7 +108,8 @@ def test_legacy_postfix_delivers_and_knows_its_users(servers):
 def test_mbsync_pulls_a_mailbox_once(filled):
     client = filled.mbsync("alice", "legacy")
     first = client.sync()
-    assert first["new"] > 300, first
+    # all but those \Deleted or without a whole header, which it never pulls
+    assert first["new"] > 250, first
     assert first["code"] == 0, first
     again = client.sync()
     assert (again["new"], again["gone"]) == (0, 0), again
