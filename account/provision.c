@@ -50,6 +50,16 @@ static int find_group(const struct conf *conf, gid_t *gid_out, struct err *err)
     return 0;
 }
 
+/* Two users in one mailbox read each other's mail: no account is written then.
+ */
+static int check_store(const struct conf *conf, struct err *err)
+{
+    const char *path = conf->store.path;
+    const char *fault = path != NULL ? conf_store_fault(path) : NULL;
+
+    return fault == NULL ? 0 : err_set(err, ERR_SETUP, "store.path: %s", fault);
+}
+
 int provision_prepare(const struct conf *conf, struct err *err)
 {
     uid_t owner = (uid_t)-1;
@@ -57,6 +67,8 @@ int provision_prepare(const struct conf *conf, struct err *err)
     char *path;
     int result;
 
+    if (check_store(conf, err) == -1)
+        return -1;
     if (conf->provision.dovecot == NULL)
         return 0;
     if (conf->user != NULL &&
@@ -93,6 +105,8 @@ int provision_open(const struct conf *conf, struct provision **out,
     if (conf->provision.command.count > 0)
         return err_set(err, ERR_SETUP,
                        "provision.command: not available in this version");
+    if (check_store(conf, err) == -1)
+        return -1;
     p = mem_alloc(sizeof(*p));
     p->conf = conf;
     p->uid = getuid();

@@ -99,6 +99,10 @@ struct conf {
 int conf_load(const char *path, struct conf **conf_out, struct err *err);
 void conf_free(struct conf **conf);
 
+/* What is wrong with a template for mailboxes: a {word} that is none, or two
+   users who would share one; NULL for a good one. */
+const char *conf_store_fault(const char *path);
+
 /* state_dir joined with a relative path (absolute ones stay); heap string. */
 char *conf_state_path(const struct conf *conf, const char *name);
 

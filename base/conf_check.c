@@ -251,18 +251,46 @@ static int check_numbers(const struct check *c)
     return 0;
 }
 
+const char *conf_store_fault(const char *path)
+{
+    static const char *const words[] = {"{address}", "{local}", "{domain}"};
+    bool has[3] = {false, false, false};
+    const char *at = path;
+
+    if (path[0] != '/')
+        return "not an absolute path";
+    while ((at = strchr(at, '{')) != NULL) {
+        size_t i = 0;
+
+        while (i < 3 && strncmp(at, words[i], strlen(words[i])) != 0)
+            i++;
+        if (i == 3)
+            return "an unknown {word}; there are {address}, {local}, {domain}";
+        has[i] = true;
+        at += strlen(words[i]);
+    }
+    if (!has[0] && !has[1])
+        return "users would share a mailbox: {local} or {address} is missing";
+    if (!has[0] && !has[2])
+        return "domains would share mailboxes: {domain} is missing";
+    return NULL;
+}
+
 static int check_words(const struct check *c)
 {
     static const char *const schemes[] = {"SHA512-CRYPT", "YESCRYPT", "BCRYPT",
                                           NULL};
     const struct conf *conf = c->conf;
+    const char *fault = NULL;
 
     if (strcmp(conf->store.type, "maildir") != 0)
         return refuse(c, line_of_value(c->text, "store", "type", 0),
                       "type: no store \"%s\"", log_safe(conf->store.type));
-    if (conf->store.path != NULL && conf->store.path[0] != '/')
-        return refuse(c, line_of_value(c->text, "store", "path", 0),
-                      "path: not an absolute path");
+    if (conf->store.path != NULL)
+        fault = conf_store_fault(conf->store.path);
+    if (fault != NULL)
+        return refuse(c, line_of_value(c->text, "store", "path", 0), "path: %s",
+                      fault);
     if (!is_among(conf->hash.scheme, schemes))
         return refuse(c, line_of_value(c->text, "hash", "scheme", 0),
                       "scheme: no password scheme \"%s\"",
