@@ -124,6 +124,8 @@ static int remove_row(struct copy_pass *p, struct copy_row *row,
         p->copy->report->messages--;
         p->copy->report->bytes -= row->size;
         p->copy->report->removed++;
+    } else {
+        p->copy->report->set_aside--;
     }
     row->is_stored = false;
     row->is_gone = true; /* until compact() */
@@ -250,13 +252,14 @@ static int ask_changes(struct copy_pass *p, source_message_fn *fn,
     return 0;
 }
 
-static uint32_t *row_uids(const struct copy_pass *p, size_t *count_out)
+static uint32_t *row_uids(const struct copy_pass *p, bool with_set_aside,
+                          size_t *count_out)
 {
     uint32_t *uids = mem_alloc(p->rows.count * sizeof(*uids));
     size_t count = 0;
 
     for (size_t i = 0; i < p->rows.count; i++)
-        if (p->rows.items[i].is_stored)
+        if (with_set_aside || p->rows.items[i].is_stored)
             uids[count++] = p->rows.items[i].uid;
     *count_out = count;
     return uids;
@@ -276,7 +279,7 @@ static int ask_flags(struct copy_pass *p, struct err *err)
         return p->status.modseq == p->folder->modseq
                    ? 0
                    : ask_changes(p, on_flags, NULL, err);
-    uids = row_uids(p, &count);
+    uids = row_uids(p, false, &count);
     rc = source_metadata(p->copy->source, uids, count, false, on_flags, p, err);
     free(uids);
     return rc;
@@ -309,7 +312,7 @@ static int compare_all(struct copy_pass *p, struct err *err)
     while (there_count > 0 && p->status.uidnext != 0 &&
            there[there_count - 1] >= p->status.uidnext)
         there_count--;
-    here = row_uids(p, &here_count);
+    here = row_uids(p, true, &here_count);
     d.new_uids = mem_alloc(there_count * sizeof(*d.new_uids));
     d.gone_uids = mem_alloc(here_count * sizeof(*d.gone_uids));
     plan_compare(there, there_count, here, here_count, &d);
@@ -318,6 +321,9 @@ static int compare_all(struct copy_pass *p, struct err *err)
     rc = drop_gone(p, &d, err);
     for (size_t i = 0; i < d.new_count; i++)
         add_new(p, d.new_uids[i]);
+    for (size_t i = 0; i < p->rows.count; i++)
+        if (!p->rows.items[i].is_stored) /* set aside: try again */
+            add_new(p, p->rows.items[i].uid);
     free(there);
     free(here);
     free(d.new_uids);

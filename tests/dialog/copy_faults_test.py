@@ -97,6 +97,19 @@ def test_what_was_set_aside_comes_when_the_server_is_well_again(mailbox, fake):
     assert mailbox.stored() == rights()
 
 
+def test_what_was_set_aside_and_is_gone_is_forgotten(mailbox, fake):
+    fake.fault = {7: "cut", 8: "refused"}
+    assert mailbox.copy()["set_aside"] == 2
+    fake.uids.remove(7)
+    report = mailbox.copy("delta")
+    assert report["set_aside"] == 1 and report["differences"] == 0, report
+    fake.uids.remove(8)
+    report = mailbox.copy("final")
+    assert report["kind"] == "none" and report["set_aside"] == 0, report
+    assert report["differences"] == 0
+    assert mailbox.stored() == rights(7, 8)
+
+
 def test_the_announced_size_is_only_a_hint(mailbox, fake):
     fake.fault = {3: "size lies"}
     report = mailbox.copy()
