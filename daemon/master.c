@@ -69,6 +69,48 @@ static int read_conf(struct generation *g, const char *path, struct err *err)
     return g->conf_fd == -1 ? -1 : 0;
 }
 
+static bool is_same_text(const char *one, const char *other)
+{
+    return one && other ? strcmp(one, other) == 0 : one == other;
+}
+
+/* What state keeps as it was at the start, while the roles and workers of the
+   next generation would go by what is written now: they must not disagree on
+   where the mail and the databases are. The key that has changed, or NULL. */
+static const char *key_for_restart(const struct conf *a, const struct conf *b)
+{
+    const struct {
+        const char *key, *was, *is;
+    } keys[] = {
+        {"state_dir", a->state_dir, b->state_dir},
+        {"database", a->database, b->database},
+        {"user", a->user, b->user},
+        {"store.type", a->store.type, b->store.type},
+        {"store.path", a->store.path, b->store.path},
+        {"store.owner", a->store.owner, b->store.owner},
+        {"provision.dovecot", a->provision.dovecot, b->provision.dovecot},
+        {"provision.group", a->provision.group, b->provision.group},
+    };
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (!is_same_text(keys[i].was, keys[i].is))
+            return keys[i].key;
+    return a->provision.command.count != b->provision.command.count
+               ? "provision.command"
+               : NULL;
+}
+
+static int check_restart(const struct generation *old,
+                         const struct generation *next, const char *conf_path,
+                         struct err *err)
+{
+    const char *key = old ? key_for_restart(old->conf, next->conf) : NULL;
+
+    return key ? err_set(err, ERR_SETUP, "%s: a change of %s takes a restart",
+                         conf_path, key)
+               : 0;
+}
+
 int generation_load(const char *conf_path, const struct generation *old,
                     struct generation **out, struct err *err)
 {
@@ -76,8 +118,9 @@ int generation_load(const char *conf_path, const struct generation *old,
 
     g->number = old ? old->number + 1 : 1;
     g->conf_fd = -1;
-    if (read_conf(g, conf_path, err) == -1 || master_read_keys(g, err) == -1 ||
-        master_listen(g, old, err) == -1) {
+    if (read_conf(g, conf_path, err) == -1 ||
+        check_restart(old, g, conf_path, err) == -1 ||
+        master_read_keys(g, err) == -1 || master_listen(g, old, err) == -1) {
         generation_free(&g, old);
         return -1;
     }
@@ -143,12 +186,6 @@ static void on_hup(void *ctx)
         return;
     if (generation_load(m->conf_path, old, &next, &err) == -1) {
         log_error("the configuration stays as it was: %s", err.text);
-        return;
-    }
-    if (strcmp(next->conf->state_dir, old->conf->state_dir) != 0) {
-        log_error("the configuration stays as it was: state_dir cannot change "
-                  "while mailhauld runs");
-        generation_free(&next, old);
         return;
     }
     log_info("generation=%d", next->number);

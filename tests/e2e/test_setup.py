@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from devservers import node
+from lib.waiting import wait_until
 
 SERVERS = WORLD = {"local_only": True}
 
@@ -171,3 +172,36 @@ def test_without_a_key_nothing_starts(make_world):
         done = run("mailhauld", world.node.conf, "--foreground")
         assert done.returncode != 0
         assert "seal.key" in done.stderr, done.stderr
+
+
+RESTARTS = {"state_dir": ("state_dir: ", "state_dir: /nowhere"),
+            "store.path": ("/{domain}/{local}/", "/new/{domain}/{local}/"),
+            "provision.dovecot": ("dovecot: ", "dovecot: /nowhere"),
+            "database": ("sqlite:control.db", "sqlite:other.db"),
+            "user": ("node: ", "user: nobody\nnode: ")}
+
+
+def test_what_takes_a_restart_is_not_reloaded(make_world):
+    """State would keep the old key while the other roles take the new one."""
+    world = make_world(local_only=True)
+    conf = world.node.conf
+    good = conf.read_text()
+
+    def refusals():
+        return [line for line in world.node.log.read_text().splitlines()
+                if "takes a restart" in line]
+
+    logins = sorted(world.pids("login"))
+    for count, (key, (old, new)) in enumerate(RESTARTS.items(), 1):
+        assert old in good, key
+        text = good.replace("user: ", "# user: ") if key == "user" else good
+        conf.write_text(text.replace(old, new, 1))
+        world.hang_up()
+        wait_until(lambda: len(refusals()) == count, 30, 0.05,
+                   lambda: (key, world.log_tail()))
+        assert f" {key} " in refusals()[-1] and str(conf) in refusals()[-1]
+    assert sorted(world.pids("login")) == logins
+    conf.write_text(good)
+    world.hang_up()
+    wait_until(lambda: set(world.pids("login")) - set(logins), 30)
+    assert len(refusals()) == len(RESTARTS)
