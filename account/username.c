@@ -84,8 +84,8 @@ static int parse_local(const char *typed, size_t length, struct username *out,
         return err_set(err, ERR_DENIED, "user name is empty");
     if (length > LOCAL_BYTES_MAX)
         return err_set(err, ERR_DENIED, "user name is too long");
-    if (typed[0] == '.')
-        return err_set(err, ERR_DENIED, "user name begins with a dot");
+    if (typed[0] == '.' && (length == 1 || (length == 2 && typed[1] == '.')))
+        return err_set(err, ERR_DENIED, "user name is a folder");
     copy_folded(out->local, typed, length);
     return 0;
 }

@@ -18,8 +18,8 @@ struct username {
 
 /* Canonical form of a login or recipient: case folded, "+tag" cut, domain in
    lower case without final dot. ERR_DENIED for what can be no user: empty,
-   too long, control characters, NUL, '/', a local part "." or "..", a leading
-   dot, '*' or '%', more than one '@'. `length` counts the bytes, so that an
+   too long, control characters, NUL, '/', a local part "." or "..", '*' or
+   '%', more than one '@'. `length` counts the bytes, so that an
    embedded NUL is seen. */
 int username_parse(const char *typed, size_t length, struct username *out,
                    struct err *err);

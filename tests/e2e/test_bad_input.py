@@ -123,7 +123,7 @@ NAMES = [b"../evil-mark@old.test", b"..@old.test", b"evil-mark/../x@old.test",
          b"evil-mark\xed\xa0\x80@old.test", b"evil-mark\xc0\xaf@old.test",
          b"evil-mark\x7f@old.test", b"evil-mark\t@old.test",
          b"evil-mark:x@old.test", b"' OR 1=1 --evil-mark@old.test",
-         b"evil-mark)(uid=*@old.test", b".evil-mark@old.test",
+         b"evil-mark)(uid=*@old.test", b".+evil-mark@old.test",
          b"evil-mark" + b"x" * 300 + b"@old.test", b"evil-mark@" + b"x" * 300,
          b"evil-mark" * 5000 + b"@old.test", b"+evil-mark@old.test", b"", b"@"]
 
