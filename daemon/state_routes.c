@@ -150,6 +150,9 @@ static enum route_answer decide(const struct state *s, const struct found *f,
         .is_provisioned = f->account.provisioned_epoch == f->account.epoch};
 
     answer = route_decide(&q);
+    /* nobody can be taken in without room: legacy serves him as before */
+    if (answer == ROUTE_PROVE && s->is_full)
+        answer = ROUTE_PASS;
     /* the row says local already, local is being told: the flip's release
        answers */
     if (answer == ROUTE_UNAVAILABLE && f->has_account &&

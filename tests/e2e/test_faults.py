@@ -378,7 +378,9 @@ def test_a_full_state_dir_is_temporary_and_hurts_no_session(disk_world):
     assert deaths <= 2
     assert sorted(logins) == sorted(world.pids("login") + world.pids("smtp"))
     disk.empty()
-    wait_until(lambda: try_login(world, "bob").startswith("OK"), 60, 0.3)
+    # until then legacy has served him, and nothing was recorded
+    wait_until(lambda: try_login(world, "bob").startswith("OK")
+               and world.account("bob"), 60, 0.3)
     assert session.noop()[0] == "OK"
     session.logout()
     wait_until(lambda: (world.account("bob") or {}).get("copy") == "delta", 60,
