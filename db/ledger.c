@@ -38,7 +38,10 @@ static const char *const scripts[] = {
     " date INTEGER NOT NULL, size INTEGER NOT NULL, vsize INTEGER NOT NULL,"
     " digest BLOB, pop3_order INTEGER NOT NULL, local_uid INTEGER NOT NULL,"
     " uidl TEXT, error TEXT, attempts INTEGER NOT NULL,"
-    " PRIMARY KEY (folder, uid)) WITHOUT ROWID;"};
+    " PRIMARY KEY (folder, uid)) WITHOUT ROWID;",
+
+    "ALTER TABLE folder ADD COLUMN cur_inode INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE folder ADD COLUMN cur_mtime_ns INTEGER NOT NULL DEFAULT 0;"};
 
 /* ---- opening ---- */
 
@@ -195,6 +198,8 @@ static void read_folder(struct db_statement *s, struct ledger_folder *f)
         .flip_uidnext = (uint32_t)db_int(s, 11),
         .lifted_modseq = (uint64_t)db_int(s, 12),
         .uidl_count = db_int(s, 13),
+        .cur_inode = (uint64_t)db_int(s, 14),
+        .cur_mtime_ns = db_int(s, 15),
     };
 }
 
@@ -205,7 +210,8 @@ int ledger_folders(struct ledger *ledger, struct ledger_folder **folders_out,
         ledger->db,
         "SELECT id, name, directory, separator, is_selectable, is_subscribed,"
         " uidvalidity, uidnext, modseq, messages, is_complete, flip_uidnext,"
-        " lifted_modseq, uidl_count FROM folder ORDER BY id",
+        " lifted_modseq, uidl_count, cur_inode, cur_mtime_ns"
+        " FROM folder ORDER BY id",
         err);
     struct ledger_folder *folders = NULL;
     size_t count = 0;
@@ -244,8 +250,9 @@ int ledger_folder_save(struct ledger *ledger, struct ledger_folder *f,
         ledger->db,
         "INSERT OR REPLACE INTO folder (id, name, directory, separator,"
         " is_selectable, is_subscribed, uidvalidity, uidnext, modseq, messages,"
-        " is_complete, flip_uidnext, lifted_modseq, uidl_count)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " is_complete, flip_uidnext, lifted_modseq, uidl_count, cur_inode,"
+        " cur_mtime_ns)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         err);
 
     if (s == NULL)
@@ -267,6 +274,8 @@ int ledger_folder_save(struct ledger *ledger, struct ledger_folder *f,
     db_bind_int(s, 12, f->flip_uidnext);
     db_bind_int(s, 13, (int64_t)f->lifted_modseq);
     db_bind_int(s, 14, f->uidl_count);
+    db_bind_int(s, 15, (int64_t)f->cur_inode);
+    db_bind_int(s, 16, f->cur_mtime_ns);
     if (db_run(s, err) == -1)
         return -1;
     if (f->id == 0)

@@ -41,6 +41,8 @@ struct ledger_folder {
                                or above is new; 0: not flipped */
     uint64_t lifted_modseq; /* local's HIGHESTMODSEQ was lifted to; 0: never */
     int64_t uidl_count;     /* POP3 UIDLs known (INBOX) */
+    uint64_t cur_inode;     /* of the store's cur/ as we left it; 0: unknown */
+    int64_t cur_mtime_ns;   /* since 1970 */
 };
 
 struct ledger_message {

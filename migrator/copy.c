@@ -320,6 +320,30 @@ static int has_set_aside(struct copy *c, const struct ledger_folder *f,
     return 0;
 }
 
+/* The ledger is believed only of a store that is as we left it: a file system
+   that is not mounted, or a backup put back, would be flipped into as it is.
+   Looking through files and fetching what is missing is for an ordinary pass,
+   in which nobody waits. */
+static int check_store(struct copy *c, struct ledger_folder *f, struct err *err)
+{
+    struct store_mark mark;
+
+    if (!f->is_complete || f->uidvalidity == 0 ||
+        (store_mark(c->store, f->directory, &mark) &&
+         mark.inode == f->cur_inode && mark.mtime_ns == f->cur_mtime_ns))
+        return 0;
+    if (c->job->kind == JOB_FINAL) {
+        add_detail(c, f->name, "the store is not as it was left");
+        c->report->differences++;
+        return err_set(err, ERR_RETRY, "%s: the store is not as it was left",
+                       log_safe(f->name));
+    }
+    log_warn("%s store-changed folder=%s", c->job->address, log_safe(f->name));
+    f->is_complete = false; /* goes through files and lists again */
+    f->lifted_modseq = 0;
+    return 0;
+}
+
 static void check_opened(struct copy *c, struct ledger_folder *f)
 {
     if (f->uidvalidity == 0 || !store_was_opened(c->store, f->directory))
@@ -391,6 +415,8 @@ static int plan_all(struct copy *c, struct tasks *tasks, struct err *err)
         if (rc == 0)
             continue;
         task->folder = (size_t)(f - c->folders);
+        if (check_store(c, f, err) == -1)
+            return -1;
         check_opened(c, f);
         if (plan_task(c, task, err) == -1)
             return -1;

@@ -460,6 +460,18 @@ static bool wants_uidls(const struct copy_pass *p)
            (job->kind == JOB_FINAL || (p->is_changed && p->status.recent == 0));
 }
 
+/* How the next pass knows that nobody else has written into the store. */
+static void note_mark(struct copy_pass *p)
+{
+    struct store_mark mark = {0};
+
+    if (p->store == NULL)
+        return;
+    store_mark(p->copy->store, p->folder->directory, &mark);
+    p->folder->cur_inode = mark.inode;
+    p->folder->cur_mtime_ns = mark.mtime_ns;
+}
+
 static int finish_pass(struct copy_pass *p, struct err *err)
 {
     struct copy *c = p->copy;
@@ -476,6 +488,7 @@ static int finish_pass(struct copy_pass *p, struct err *err)
         return -1;
     if (p->is_changed && write_lists(p, err) == -1)
         return -1;
+    note_mark(p);
     p->folder->is_complete = true;
     return ledger_folder_save(c->ledger, p->folder, err);
 }

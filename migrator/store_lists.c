@@ -315,6 +315,25 @@ bool store_was_opened(const struct store *store, const char *directory)
            (size_t)st.st_size != sizeof(struct log_header);
 }
 
+/* Without the device: its number may be another after each mount. */
+bool store_mark(const struct store *store, const char *directory,
+                struct store_mark *out)
+{
+    char path[300];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/cur",
+             directory[0] == '\0' ? "." : directory);
+    if (fstatat(store->root, path, &st, 0) == -1)
+        return false;
+    *out = (struct store_mark){
+        .inode = st.st_ino,
+        .mtime_ns =
+            (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
+    };
+    return true;
+}
+
 int store_lift_modseq(struct store_folder *f, uint64_t modseq, struct err *err)
 {
     /* the id and time only have to be something; a replay gives them again */

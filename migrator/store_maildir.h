@@ -103,6 +103,14 @@ int store_forget_index(struct store_folder *folder, struct err *err);
 /* Somebody let Dovecot open this folder: its index files would give new UIDs to
    messages that we add below the next UID of our list. */
 bool store_was_opened(const struct store *store, const char *directory);
+/* What a folder's cur/ is known by: another one, or one in which a file has
+   come, gone or been renamed, has another mark. False: there is none. */
+struct store_mark {
+    uint64_t inode;
+    int64_t mtime_ns;
+};
+bool store_mark(const struct store *store, const char *directory,
+                struct store_mark *out);
 /* Make Dovecot's HIGHESTMODSEQ begin at `modseq`: it is given a transaction log
    with nothing but its header, which says so. All that Dovecot then indexes has
    a higher one, and since the log tells nothing of what was before, a QRESYNC

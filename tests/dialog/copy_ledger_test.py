@@ -109,6 +109,56 @@ def test_what_others_put_into_the_mailbox_stays(box):
     assert len(box.files()) == BODIES + 1
 
 
+def lose_all(maildir):
+    maildir.rename(maildir.with_name("elsewhere"))
+
+
+def lose_one(maildir):
+    next((maildir / ".Archive" / "cur").iterdir()).unlink()
+
+
+def lose_folder(maildir):
+    shutil.rmtree(maildir / ".Work")
+
+
+def restore_older(maildir):
+    older = maildir.with_name("older")
+    shutil.copytree(maildir, older)
+    next((older / "cur").iterdir()).unlink()
+    shutil.rmtree(maildir)
+    older.rename(maildir)
+
+
+@pytest.mark.parametrize("lose", [lose_all, lose_one, lose_folder,
+                                  restore_older])
+def test_what_the_store_has_lost_comes_again_before_the_flip(box, lose):
+    maildir = box.folder / "Maildir"
+    lose(maildir)
+    report = box.copy("final")
+    assert report["kind"] == "retry" and "not as it was" in report["text"]
+    assert not (maildir / "mailhaul-witness").exists()
+    report = box.copy("delta")
+    assert report["kind"] == "none" and report["differences"] == 0
+    assert report["messages"] == 3 * BODIES
+    assert box.copy("final")["kind"] == "none"
+    for folder in ["", ".Archive", ".Work"]:
+        assert len(box.files(folder)) == BODIES
+        uidlist = maildir / folder / "dovecot-uidlist"
+        assert len(uidlist.read_text().splitlines()) == BODIES + 1
+
+
+def test_a_store_that_nobody_touched_is_not_gone_through(box):
+    maildir = box.folder / "Maildir"
+    before = [(maildir / f / "cur").stat().st_mtime_ns
+              for f in ["", ".Archive", ".Work"]]
+    lists = (maildir / "dovecot-uidlist").stat().st_mtime_ns
+    assert box.copy("delta")["kind"] == "none"
+    assert box.copy("final")["kind"] == "none"
+    assert before == [(maildir / f / "cur").stat().st_mtime_ns
+                      for f in ["", ".Archive", ".Work"]]
+    assert (maildir / "dovecot-uidlist").stat().st_mtime_ns == lists
+
+
 @pytest.mark.parametrize("kind", ["delta", "final"])
 def test_a_known_folder_that_does_not_open_stops_the_flip(box, legacy, kind):
     legacy.refused.add("Archive")
