@@ -178,15 +178,35 @@ static void learn_namespace(struct copy *c)
     r->separator[1] = '\0';
 }
 
+/* A store.path that was changed under way would leave half of the mailbox
+   behind: the ledger speaks of the store that it was made for. */
+static int check_maildir(struct copy *c, struct err *err)
+{
+    char *known;
+    int rc = 0;
+
+    if (ledger_get(c->ledger, "maildir", &known, err) == -1)
+        return -1;
+    if (known != NULL && c->folder_count > 0 &&
+        strcmp(known, c->job->maildir) != 0)
+        rc = err_set(err, ERR_SETUP,
+                     "store.path was %s when copying began, and is %s now",
+                     known, c->job->maildir);
+    else if (known == NULL || strcmp(known, c->job->maildir) != 0)
+        rc = ledger_put(c->ledger, "maildir", c->job->maildir, err);
+    free(known);
+    return rc;
+}
+
 static int begin(struct copy *c, struct err *err)
 {
     bool is_final = c->job->kind == JOB_FINAL;
 
     if (ledger_open(c->job->ledger_dir, &c->ledger, err) == -1 ||
-        store_open(c->job->maildir, is_final, &c->store, err) == -1 ||
-        source_open(c->job, &c->source, err) == -1 ||
         ledger_folders(c->ledger, &c->folders, &c->folder_count, err) == -1 ||
-        read_totals(c, err) == -1)
+        check_maildir(c, err) == -1 ||
+        store_open(c->job->maildir, is_final, &c->store, err) == -1 ||
+        source_open(c->job, &c->source, err) == -1 || read_totals(c, err) == -1)
         return -1;
     if (check_boot(c, err) == -1 || undo_flip(c, err) == -1 ||
         source_list(c->source, &c->listed, err) == -1)

@@ -53,10 +53,14 @@ class Legacy(SickImap):
 
 
 class Box(Mailbox):
+    maildir = None  # another than the usual one
+
     def write_job(self, kind):
         path = super().write_job(kind)
         job = json.loads(path.read_text())
         job.update(epoch=2, local_imap=job["legacy_imap"])
+        if self.maildir:
+            job["maildir"] = str(self.maildir)
         path.write_text(json.dumps(job))
         return path
 
@@ -157,6 +161,29 @@ def test_a_store_that_nobody_touched_is_not_gone_through(box):
     assert before == [(maildir / f / "cur").stat().st_mtime_ns
                       for f in ["", ".Archive", ".Work"]]
     assert (maildir / "dovecot-uidlist").stat().st_mtime_ns == lists
+
+
+def test_a_ledger_of_the_first_version_is_brought_up(box):
+    with sqlite3.connect(box.folder / "ledger" / "ledger.db") as ledger:
+        for column in ["cur_inode", "cur_mtime_ns"]:
+            ledger.execute(f"ALTER TABLE folder DROP COLUMN {column}")
+        ledger.execute("DELETE FROM value WHERE key = 'maildir'")
+        ledger.execute("PRAGMA user_version = 1")
+    assert box.copy("delta")["kind"] == "none"
+    report = box.copy("final")
+    assert report["kind"] == "none" and report["copied"] == 0
+    assert len(box.files()) == BODIES
+
+
+@pytest.mark.parametrize("kind", ["initial", "delta", "final"])
+def test_a_mailbox_is_not_copied_into_two_places(box, kind):
+    box.maildir = box.folder / "Other"
+    report = box.copy(kind)
+    assert report["kind"] == "setup", report
+    assert f"store.path was {box.folder}/Maildir when" in report["text"]
+    assert not box.maildir.exists()
+    box.maildir = None
+    assert box.copy("final")["kind"] == "none"
 
 
 @pytest.mark.parametrize("kind", ["delta", "final"])
