@@ -34,6 +34,10 @@ struct command {
 int command_run(struct command *c, const json_t *request, json_t **result_out,
                 struct err *err);
 
+/* Whether `domain add` or `domain set` may ask for this at all, whatever the
+   database holds; ERR_SETUP with what is wrong in the request. Pure. */
+int command_check_domain(const json_t *request, bool is_new, struct err *err);
+
 /* Whether there is such a command at all, here. */
 bool command_is_known(const char *name);
 

@@ -152,6 +152,31 @@ static int take_options(const json_t *args, struct domain *d, struct err *err)
     return 0;
 }
 
+/* Lower case, into d->name. */
+static int take_name(const char *name, struct domain *d, struct err *err)
+{
+    if (strlen(name) >= sizeof(d->name))
+        return err_set(err, ERR_SETUP, "not a domain: %.100s...", name);
+    for (size_t i = 0; name[i]; i++)
+        d->name[i] =
+            name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] | 0x20) : name[i];
+    return is_domain_name(d->name)
+               ? 0
+               : err_set(err, ERR_SETUP, "not a domain: %s", d->name);
+}
+
+int command_check_domain(const json_t *request, bool is_new, struct err *err)
+{
+    const char *name = command_need_text(request, "name", err);
+    struct domain d = {.hold_seconds = HOLD_SECONDS_MIN};
+
+    if (!is_new)
+        memcpy(d.imap_url, "imap://it.has.one", sizeof("imap://it.has.one"));
+    return name && (!is_new || take_name(name, &d, err) == 0)
+               ? take_options(request, &d, err)
+               : -1;
+}
+
 int command_domain_add(struct command *c, const json_t *args, json_t *result,
                        struct err *err)
 {
@@ -165,14 +190,7 @@ int command_domain_add(struct command *c, const json_t *args, json_t *result,
 
     if (!name)
         return -1;
-    if (strlen(name) >= sizeof(d.name))
-        return err_set(err, ERR_SETUP, "not a domain: %.100s...", name);
-    for (size_t i = 0; name[i]; i++)
-        d.name[i] =
-            name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] | 0x20) : name[i];
-    if (!is_domain_name(d.name))
-        return err_set(err, ERR_SETUP, "not a domain: %s", d.name);
-    if (take_options(args, &d, err) == -1)
+    if (take_name(name, &d, err) == -1 || take_options(args, &d, err) == -1)
         return -1;
     if ((found = domain_find(c->db, d.name, &other, err)) == -1)
         return -1;

@@ -3,6 +3,7 @@
  */
 #include "cli/cli.h"
 
+#include "account/command.h"
 #include "account/wire.h"
 
 static void print_field(const json_t *d, const char *label, const char *field)
@@ -54,4 +55,27 @@ static void print_domains(const json_t *result)
 int cli_domain_list(struct cli *cli, json_t *request)
 {
     return cli_ask_and_print(cli, request, print_domains);
+}
+
+/* What can be seen to be wrong without a look at the database is a mistake of
+   the call. */
+static int change(struct cli *cli, json_t *request, bool is_new)
+{
+    struct err err;
+
+    if (command_check_domain(request, is_new, &err) == -1) {
+        fprintf(stderr, "mailhaul: %s\n", err.text);
+        return CLI_USAGE;
+    }
+    return cli_domain_show(cli, request);
+}
+
+int cli_domain_add(struct cli *cli, json_t *request)
+{
+    return change(cli, request, true);
+}
+
+int cli_domain_set(struct cli *cli, json_t *request)
+{
+    return change(cli, request, false);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/version.h"
 #include "cli/cli.h"
 
 #define CONF_PATH   "/etc/mailhaul/mailhaul.yaml"
@@ -78,12 +79,12 @@ static const struct cli_command commands[] = {
     {"init", "", "make state directory, key, database", no_options, NULL, 0, 0,
      cli_init},
     {"domain add", "NAME --imap URL [OPTION...]", "serve a domain",
-     domain_options, "name", 1, 1, cli_domain_show},
+     domain_options, "name", 1, 1, cli_domain_add},
     {"domain list", "", "all domains", no_options, NULL, 0, 0, cli_domain_list},
     {"domain show", "NAME", "one domain", no_options, "name", 1, 1,
      cli_domain_show},
     {"domain set", "NAME OPTION...", "change a domain", domain_options, "name",
-     1, 1, cli_domain_show},
+     1, 1, cli_domain_set},
     {"domain enable", "NAME", "take accounts in", no_options, "name", 1, 1,
      cli_domain_show},
     {"domain disable", "NAME", "take nobody in, pass through", no_options,
@@ -122,6 +123,7 @@ static void print_usage(FILE *to)
         fprintf(to, "  %-15s %s\n", commands[i].name, commands[i].summary);
     fputs("\n  -c FILE   the configuration (" CONF_PATH ")\n"
           "  --json    print one JSON document\n"
+          "  --version\n"
           "\n`mailhaul COMMAND --help` tells more.\n",
           to);
 }
@@ -154,6 +156,23 @@ static const struct cli_command *find_command(int argc, char **argv,
             }
     }
     return NULL;
+}
+
+static int refuse_command(int argc, char **argv)
+{
+    size_t length = argc > 0 ? strlen(argv[0]) : 0;
+    bool is_group = false;
+
+    for (size_t i = 0; i < COMMAND_COUNT && length > 0; i++)
+        if (strncmp(commands[i].name, argv[0], length) == 0 &&
+            commands[i].name[length] == ' ')
+            is_group = true;
+    if (argc > 0 && !is_group)
+        fprintf(stderr, "mailhaul: unknown command %s\n", argv[0]);
+    else if (argc > 1)
+        fprintf(stderr, "mailhaul: unknown command %s %s\n", argv[0], argv[1]);
+    print_usage(stderr);
+    return CLI_USAGE;
 }
 
 static bool is_number(const char *value)
@@ -249,10 +268,8 @@ static int run(struct cli *cli, int argc, char **argv)
     json_t *request;
     struct err err;
 
-    if (!command) {
-        print_usage(stderr);
-        return CLI_USAGE;
-    }
+    if (!command)
+        return refuse_command(argc, argv);
     request = json_pack("{s:s}", "cmd", command->name);
     rc = take_options(command, cli, argc - used + 1, argv + used - 1, request);
     if (rc == CLI_GOOD)
@@ -275,6 +292,7 @@ int main(int argc, char **argv)
         {"config", required_argument, NULL, 'c'},
         {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
         {NULL, 0, NULL, 0}};
     struct cli cli = {.conf_path = CONF_PATH, .fd = -1};
     int option;
@@ -285,6 +303,7 @@ int main(int argc, char **argv)
         case 'c': cli.conf_path = optarg; break;
         case 'j': cli.is_json = true; break;
         case 'h': print_usage(stdout); return CLI_GOOD;
+        case 'v': puts("mailhaul " MAILHAUL_VERSION); return CLI_GOOD;
         default: print_usage(stderr); return CLI_USAGE;
         }
     }

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdio.h>
 
+#include "base/version.h"
 #include "daemon/master.h"
 #include "daemon/role.h"
 
@@ -15,6 +16,7 @@ static const char usage[] =
     "  -c, --config FILE  the configuration (" CONF_PATH ")\n"
     "  --check            say whether the configuration is good, and end\n"
     "  --foreground       stay in the foreground\n"
+    "  --version\n"
     "  --help\n";
 
 int main(int argc, char **argv)
@@ -24,6 +26,7 @@ int main(int argc, char **argv)
         {"check", no_argument, NULL, 'k'},
         {"foreground", no_argument, NULL, 'f'},
         {"role", required_argument, NULL, 'r'}, /* master's own use */
+        {"version", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
     const char *path = CONF_PATH, *role = NULL;
@@ -37,6 +40,7 @@ int main(int argc, char **argv)
         case 'f': in_foreground = true; break;
         case 'r': role = optarg; break;
         case 'h': fputs(usage, stdout); return 0;
+        case 'v': puts("mailhauld " MAILHAUL_VERSION); return 0;
         default: fputs(usage, stderr); return 2;
         }
     }

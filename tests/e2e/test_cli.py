@@ -59,6 +59,17 @@ def test_every_command_is_listed_and_has_help():
     ["migrate", "--csv"], ["domain", "add", "a.test", "--imap"],
     ["domain", "add", "a.test", "--imap", "imap://x", "--hold-seconds", "abc"],
     ["domain", "add", "a.test", "--imap", "imap://x", "--hold-seconds", "5x"],
+    ["domain", "add", "a.test"],
+    ["domain", "add", "a.test", "--imap", "http://x.test"],
+    ["domain", "add", "a/b", "--imap", "imap://x.test"],
+    *[["domain", what, "example.test", "--imap", "imap://x.test", *option]
+      for what in ("add", "set")
+      for option in (("--cutover", "x"), ("--username", "{nobody}"),
+                     ("--hold-seconds", "-1"), ("--hold-seconds", "-5"),
+                     ("--pop3", "imap://x.test"), ("--smtp", "x"),
+                     ("--submission", "smtp://x.test"),
+                     ("--sieve", "sieve://x.test"),
+                     ("--master-user", "root"))],
 ], ids=" ".join)
 def test_a_mistake_in_the_call_is_exit_2_and_does_nothing(shared_world, args):
     before = plain(shared_world, "--json", "domain", "list").stdout
@@ -72,20 +83,6 @@ def test_a_mistake_in_the_call_is_exit_2_and_does_nothing(shared_world, args):
     (["domain", "show", "no.test"], "setup"),
     (["domain", "remove", "no.test"], "setup"),
     (["domain", "add", "example.test", "--imap", "imap://x.test"], "setup"),
-    (["domain", "add", "a.test"], "setup"),
-    (["domain", "add", "a.test", "--imap", "http://x.test"], "setup"),
-    (["domain", "add", "a/b", "--imap", "imap://x.test"], "setup"),
-    (["domain", "add", "a.test", "--imap", "imap://x.test", "--cutover", "x"],
-     "setup"),
-    (["domain", "add", "a.test", "--imap", "imap://x.test", "--username",
-      "{nobody}"], "setup"),
-    (["domain", "add", "a.test", "--imap", "imap://x.test", "--hold-seconds",
-      "-1"], "setup"),
-    *[(["domain", "add", "a.test", "--imap", "imap://x.test", option, value],
-       "setup")
-      for option, value in (("--submission", "smtp://x.test"),
-                            ("--sieve", "sieve://x.test"),
-                            ("--master-user", "root"))],
     (["account", "show", "nobody@example.test"], "setup"),
     (["account", "show", "../x@example.test"], None),
     (["account", "pause", "nobody@example.test"], "setup"),
@@ -108,6 +105,21 @@ def test_what_cannot_be_done_is_exit_1_and_named(shared_world, args, kind):
         assert kind is None or document["kind"] == kind
     again = plain(shared_world, *args)
     assert again.returncode == 1 and again.stderr == done.stderr
+
+
+def test_an_unknown_command_is_named():
+    for args in (["foo"], ["domain", "foo"], ["foo", "bar"]):
+        named = "foo" if args[0] == "foo" else "domain foo"
+        assert run(*args).stderr.splitlines()[0] == \
+            f"mailhaul: unknown command {named}"
+
+
+def test_both_programs_tell_their_version():
+    for program in ("mailhaul", "mailhauld"):
+        done = subprocess.run([str(node.binaries() / program), "--version"],
+                              capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0 and done.stderr == ""
+        assert re.fullmatch(program + r" \d+\.\d+\n", done.stdout)
 
 
 # ---- JSON
