@@ -60,3 +60,12 @@ def test_a_process_killed_in_the_flip_changes_nothing_of_the_result(
     insist_on_flip(copied)
     assert differences(before, copied.snapshot("alice")) == []
     copied.mailhaul("verify", "alice@example.test")
+
+
+def test_a_store_that_went_away_is_filled_again_before_the_flip(copied):
+    before = copied.snapshot("alice", "legacy")
+    maildir = copied.folder / "mail" / "example.test" / "alice" / "Maildir"
+    maildir.rename(maildir.with_name("gone"))
+    flip(copied)
+    insist_on_flip(copied)
+    assert differences(before, copied.snapshot("alice")) == []
