@@ -18,6 +18,7 @@ struct wanted {
     struct domain domain;
     struct seal seal;
     bool has_seal;
+    bool is_changed; /* there already, and to be tried with other values */
 };
 
 struct migrate {
@@ -36,6 +37,19 @@ static struct wanted *add_wanted(struct migrate *m)
     return &m->wanted[m->count++];
 }
 
+static int take_legacy_user(struct account *a, const char *legacy_user,
+                            struct err *err)
+{
+    if (strlen(legacy_user) >= sizeof(a->legacy_user))
+        return err_set(err, ERR_SETUP, "legacy_user is too long");
+    for (const char *p = legacy_user; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return err_set(err, ERR_SETUP,
+                           "legacy_user has a control character");
+    memcpy(a->legacy_user, legacy_user, strlen(legacy_user) + 1);
+    return 0;
+}
+
 /* An account that is not there yet, as the name and its domain say. */
 static int fill_new(struct wanted *w, const struct username *name,
                     const char *legacy_user, struct err *err)
@@ -47,14 +61,7 @@ static int fill_new(struct wanted *w, const struct username *name,
     if (!legacy_user || !*legacy_user)
         return username_fill(w->domain.username_template, name, a->legacy_user,
                              sizeof(a->legacy_user), err);
-    if (strlen(legacy_user) >= sizeof(a->legacy_user))
-        return err_set(err, ERR_SETUP, "legacy_user is too long");
-    for (const char *p = legacy_user; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            return err_set(err, ERR_SETUP,
-                           "legacy_user has a control character");
-    memcpy(a->legacy_user, legacy_user, strlen(legacy_user) + 1);
-    return 0;
+    return take_legacy_user(a, legacy_user, err);
 }
 
 static int seal_password(struct migrate *m, struct wanted *w,
@@ -93,6 +100,14 @@ static int want(struct migrate *m, const char *address, const char *legacy_user,
         return -1;
     if (!found && fill_new(w, &name, legacy_user, err) == -1)
         return -1;
+    if (found && w->account.route == ROUTE_LEGACY) {
+        bool is_other = legacy_user && *legacy_user &&
+                        strcmp(legacy_user, w->account.legacy_user) != 0;
+
+        if (is_other && take_legacy_user(&w->account, legacy_user, err) == -1)
+            return -1;
+        w->is_changed = is_other || (password && *password);
+    }
     if (password && *password)
         return seal_password(m, w, password, err);
     if (!w->account.has_seal && w->account.route != ROUTE_LOCAL)
@@ -133,6 +148,24 @@ static int store_seal(struct migrate *m, const struct wanted *w,
     return account_seal_set(m->c->db, w->account.id, &stored, err);
 }
 
+/* Other values for somebody whom legacy serves: legacy has to prove them first,
+   and until then local is given no password. */
+static int change(struct migrate *m, struct wanted *w, struct err *err)
+{
+    struct account *a = &w->account;
+
+    if (w->has_seal) {
+        a->password_state = PASSWORD_NONE;
+        a->has_hash = false;
+        if (account_hash_set(m->c->db, a->id, NULL, err) == -1)
+            return -1;
+    }
+    if (account_update(m->c->db, a, err) == -1 ||
+        command_audit(m->c, a->id, "account update", a->address, err) == -1)
+        return -1;
+    return 0;
+}
+
 static int apply(struct migrate *m, struct wanted *w, json_t *list,
                  struct err *err)
 {
@@ -144,6 +177,8 @@ static int apply(struct migrate *m, struct wanted *w, json_t *list,
 
         if (is_new && !(what = create(m, w, err)))
             return -1;
+        if (w->is_changed && change(m, w, err) == -1)
+            return -1;
         /* a password that local's user has proven is not replaced */
         if (w->has_seal && w->account.password_state != PASSWORD_CONFIRMED &&
             store_seal(m, w, err) == -1)
@@ -154,6 +189,8 @@ static int apply(struct migrate *m, struct wanted *w, json_t *list,
                                        err) == -1)
             return -1;
     }
+    if (w->is_changed)
+        what = "updated";
     json_array_append_new(
         list, json_pack("{s:s,s:s,s:s,s:s,s:s}", "address", w->account.address,
                         "legacy_user", w->account.legacy_user, "action", what,

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "account/username.h"
 #include "base/buf.h"
 
 #define FIELD_MAX 1100 /* the longest password and then some */
@@ -160,6 +161,35 @@ static int take_line(struct csv *c, struct buf *field, json_t *list,
     return 0;
 }
 
+/* `seen` has the entry of each canonical address. The same line again is left
+   out; a name that cannot be is told when it is taken in. */
+static int check_twice(json_t *list, json_t *seen, struct err *err)
+{
+    size_t last = json_array_size(list) - 1;
+    json_t *entry = json_array_get(list, last), *other;
+    const char *address = json_string_value(json_object_get(entry, "address"));
+    struct username name;
+
+    if (username_parse(address, strlen(address), &name, NULL) == -1)
+        return 0;
+    other = json_object_get(seen, name.address);
+    if (!other)
+        return json_object_set(seen, name.address, entry);
+    for (int i = COLUMN_LEGACY_USER; i < COLUMNS; i++) {
+        const json_t *one = json_object_get(entry, column_names[i]);
+        const json_t *two = json_object_get(other, column_names[i]);
+
+        if (one != two && !json_equal(one, two))
+            return err_set(
+                err, ERR_SETUP,
+                "line %d: line %d has another %s for the same address",
+                (int)json_integer_value(json_object_get(entry, "line")),
+                (int)json_integer_value(json_object_get(other, "line")),
+                column_names[i]);
+    }
+    return json_array_remove(list, last);
+}
+
 json_t *csv_accounts(const char *text, size_t length, struct err *err)
 {
     struct csv c = {
@@ -168,7 +198,7 @@ json_t *csv_accounts(const char *text, size_t length, struct err *err)
         .line = 1,
         .order = {COLUMN_ADDRESS, COLUMN_LEGACY_USER, COLUMN_PASSWORD},
         .order_count = COLUMNS};
-    json_t *list = json_array();
+    json_t *list = json_array(), *seen = json_object();
     struct buf field;
     int rc;
 
@@ -178,10 +208,15 @@ json_t *csv_accounts(const char *text, size_t length, struct err *err)
     buf_init(&field, FIELD_MAX);
     rc = take_header(&c, err);
     while (rc == 0 && c.at < c.end) {
+        size_t count = json_array_size(list);
+
         rc = take_line(&c, &field, list, err);
+        if (rc == 0 && json_array_size(list) > count)
+            rc = check_twice(list, seen, err);
         c.line++;
     }
     buf_wipe(&field);
+    json_decref(seen);
     if (rc == 0)
         return list;
     json_decref(list);

@@ -60,6 +60,26 @@ static int take_csv(json_t *request, struct err *err)
     return 0;
 }
 
+/* What state says of a line is told with the file, as what we say of it. */
+static json_t *ask_with_list(struct cli *cli, json_t *request)
+{
+    const char *path = wire_text(request, "csv");
+    char *file = path ? mem_dup_text(path) : NULL;
+    json_t *result = NULL;
+    struct err err;
+    int rc = take_csv(request, &err);
+
+    if (rc == 0) {
+        rc = cli_call(cli, request, &result, &err);
+        if (rc == -1 && file && strncmp(err.text, "line ", 5) == 0)
+            err_prefix(&err, "%s", file);
+    }
+    free(file);
+    if (rc == -1)
+        cli_complain(cli, &err);
+    return result;
+}
+
 static void print_plan(const json_t *result)
 {
     bool is_dry = wire_bool(result, "dry_run");
@@ -163,9 +183,7 @@ int cli_migrate(struct cli *cli, json_t *request)
               stderr);
         return CLI_USAGE;
     }
-    if (take_csv(request, &err) == -1)
-        return cli_complain(cli, &err);
-    result = cli_ask(cli, request);
+    result = ask_with_list(cli, request);
     if (!result)
         return CLI_BAD;
     if (waits && cli->is_direct) {

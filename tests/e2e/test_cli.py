@@ -268,6 +268,9 @@ BAD_LISTS = {
     "nul": (b"user010@example.test,,pw\na\0@example.test,,pw\n", 2),
     "not utf-8": (b"user010@example.test,,pw\n\xff@example.test,,pw\n", 2),
     "long": ("user010@example.test,,pw\na@example.test,," + "x" * 3000, 2),
+    "twice": ("user010@example.test,,pw\nUser010@Example.test,,other\n", 2),
+    "two users": ("user010@example.test,a,p\n\nuser010@example.test,b,p\n",
+                  3),
     "bad header": ("address,colour\nuser010@example.test,pw\n", 1),
 }
 
@@ -279,7 +282,8 @@ def test_a_list_with_a_bad_line_is_not_applied_at_all(shared_world, tmp_path,
     done = shared_world.mailhaul("migrate", "--csv", written(tmp_path, text),
                                  check=False)
     assert done.returncode == 1, done
-    assert f"line {line}" in json.loads(done.stdout)["error"]
+    assert json.loads(done.stdout)["error"].startswith(
+        f"{tmp_path / 'list.csv'}: line {line}: ")
     assert shared_world.account("user010") is None
 
 
@@ -326,6 +330,21 @@ def test_a_domain_moves_by_a_list_without_anybody_logging_in(make_world,
         wire.send('t LOGIN user006@example.test {11+}\r\nq"u,o;t\u00e9\r\n'
                   .replace("{11+}", "{%d+}" % len('q"u,o;t\u00e9'.encode())))
         assert wire.finish("t")[0].startswith(b"OK")
+
+
+def test_a_second_list_mends_the_first_one(shared_world, tmp_path):
+    world = shared_world
+    address = world.address("user012")
+    path = written(tmp_path, f"{address},nobody@example.test,wrong\n")
+    assert world.mailhaul("migrate", "--csv", path, "--wait",
+                          check=False).returncode == 1
+    row = f"{address},{address},{world.password('user012')}\n"
+    path = written(tmp_path, row + row)
+    done = world.mailhaul("migrate", "--csv", path, "--wait")
+    assert [r["action"] for r in done["accounts"]] == ["updated"]
+    row = world.wait_account("user012", copy="delta",
+                             password_state="learnt")
+    assert row["legacy_user"] == address and row["last_error"] is None
 
 
 def test_waiting_for_a_wrong_password_fails_and_says_so(shared_world,
