@@ -381,11 +381,15 @@ int conf_load(const char *path, struct conf **conf_out, struct err *err)
         return -1;
     result = parse(path, text, length, &conf, err);
     if (result == 0) {
-        if (conf == NULL) /* an empty file */
-            conf = mem_alloc(sizeof *conf);
+        if (conf == NULL) { /* what could be meant by it? */
+            free(text);
+            return err_set(err, ERR_SETUP, "%s:1: the file is empty", path);
+        }
         conf->path = mem_dup_text(path);
+        result = conf_check_given(conf, text, err);
         fill_defaults(conf);
-        result = conf_check(conf, text, err);
+        if (result == 0)
+            result = conf_check(conf, text, err);
     }
     free(text);
     if (result == -1)

@@ -298,6 +298,33 @@ static int check_words(const struct check *c)
     return 0;
 }
 
+/* Whether the section has the key at all. */
+static bool is_given(const char *text, const char *section, const char *key)
+{
+    const char *from = find_section(text, section), *at, *line;
+
+    if (from == NULL || (at = find_key(from + strlen(section), key)) == NULL)
+        return false;
+    for (line = strchr(from, '\n'); line != NULL && line < at;
+         line = strchr(line + 1, '\n'))
+        if (is_word(line[1]))
+            return false; /* another section's */
+    return true;
+}
+
+int conf_check_given(const struct conf *conf, const char *text, struct err *err)
+{
+    const struct check c = {conf, text, err};
+
+    if (conf->jobs.workers == 0 && is_given(text, "jobs", "workers"))
+        return refuse(&c, line_of_value(text, "jobs", "workers", 0),
+                      "workers: must be 1 or more");
+    if (conf->jobs.per_host == 0 && is_given(text, "jobs", "per_host"))
+        return refuse(&c, line_of_value(text, "jobs", "per_host", 0),
+                      "per_host: must be 1 or more");
+    return 0;
+}
+
 int conf_check(const struct conf *conf, const char *text, struct err *err)
 {
     const struct check c = {conf, text, err};

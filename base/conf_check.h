@@ -16,4 +16,9 @@ int conf_check(const struct conf *conf, const char *text, struct err *err);
 unsigned conf_line_of_key(const char *text, const char *key, unsigned line,
                           unsigned column);
 
+/* Before the defaults are filled in: a number of workers or of sessions that is
+   written as 0, where none written means the default. */
+int conf_check_given(const struct conf *conf, const char *text,
+                     struct err *err);
+
 #endif

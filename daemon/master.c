@@ -310,6 +310,53 @@ int master_run(const char *conf_path, bool in_foreground)
     _exit(m.exit_status); /* the kernel takes back the rest */
 }
 
+static int check_file(const struct conf *conf, const char *key,
+                      const char *path, struct err *err)
+{
+    if (path == NULL || access(path, R_OK) == 0)
+        return 0;
+    return err_set(err, ERR_SETUP, "%s: %s: %s: %s", conf->path, key, path,
+                   strerror(errno));
+}
+
+static int check_program(const struct conf *conf, const char *name,
+                         struct err *err)
+{
+    const char *path = getenv("PATH"), *at = path ? path : "/usr/bin:/bin";
+    char file[4096];
+
+    if (strchr(name, '/') != NULL && access(name, X_OK) == 0)
+        return 0;
+    while (strchr(name, '/') == NULL && *at != '\0') {
+        size_t length = strcspn(at, ":");
+
+        snprintf(file, sizeof(file), "%.*s/%s", (int)length, at, name);
+        if (access(file, X_OK) == 0)
+            return 0;
+        at += length + (at[length] == ':');
+    }
+    return err_set(err, ERR_SETUP, "%s: provision.doveadm: %s: not found",
+                   conf->path, name);
+}
+
+/* What the configuration names on this host. */
+static int check_named(const struct conf *conf, struct err *err)
+{
+    if (check_file(conf, "tls.certificate", conf->tls.certificate, err) == -1 ||
+        check_file(conf, "tls.key", conf->tls.key, err) == -1 ||
+        check_file(conf, "tls.ca_file", conf->tls.ca_file, err) == -1)
+        return -1;
+    if (conf->user && !getpwnam(conf->user))
+        return err_set(err, ERR_SETUP, "%s: user: no such user: %s", conf->path,
+                       conf->user);
+    if (conf->store.owner && !getpwnam(conf->store.owner))
+        return err_set(err, ERR_SETUP, "%s: store.owner: no such user: %s",
+                       conf->path, conf->store.owner);
+    return conf->provision.doveadm.count > 0
+               ? check_program(conf, conf->provision.doveadm.items[0], err)
+               : 0;
+}
+
 int master_check(const char *conf_path)
 {
     struct conf *conf;
@@ -317,6 +364,11 @@ int master_check(const char *conf_path)
 
     if (conf_load(conf_path, &conf, &err) == -1) {
         fprintf(stderr, "%s\n", err.text);
+        return 2;
+    }
+    if (check_named(conf, &err) == -1) {
+        fprintf(stderr, "%s\n", err.text);
+        conf_free(&conf);
         return 2;
     }
     conf_free(&conf);

@@ -19,6 +19,7 @@ MISTAKES = {
     "no such level": ("level: info", "level: chatty", "log:", "chatty"),
     "a number that is none": ("per_host: 8", "per_host: eight", "per_host",
                               "eight"),
+    "no workers": ("workers: ", "workers: 0 #", "workers", "workers"),
     "a number too large": ("per_host: 8", "per_host: 99999", "per_host",
                            "1024"),
     "a negative number": ("per_host: 8", "per_host: -1", "per_host", "-1"),
@@ -100,7 +101,33 @@ def test_no_configuration_is_a_mistake_too(tmp_path):
             assert str(path) in done.stderr
     empty = tmp_path / "empty.yaml"
     empty.write_text("")
-    assert run("mailhauld", empty, "--check").returncode in (0, 2)
+    done = run("mailhauld", empty, "--check")
+    assert done.returncode == 2 and f"{empty}:1: " in done.stderr
+
+
+# what the configuration names and this host has not -> the key that is told
+NAMED = {"certificate": ("certificate: ", "certificate: /none", "certificate"),
+         "key": ("  key: ", "  key: /none", "tls.key"),
+         "ca_file": ("ca_file: ", "ca_file: /none", "tls.ca_file"),
+         "user": ("node: ", "user: nobody-here\nnode: ", "user"),
+         "owner": ("type: maildir", "type: maildir\n  owner: nobody-here",
+                   "store.owner"),
+         "doveadm": ("  dovecot: ", "  doveadm: [no-such-doveadm]\n  dovecot: ",
+                     "provision.doveadm")}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_check_looks_at_what_is_named(servers, tmp_path, name):
+    old, new, key = NAMED[name]
+    conf = changed(servers, tmp_path, old, new)
+    text = conf.read_text()
+    drop = {"user": "user: ", "owner": "  owner: "}.get(name, "\0")
+    conf.write_text("".join(
+        line for line in text.splitlines(True)
+        if not line.startswith(drop) or "nobody-here" in line))
+    done = run("mailhauld", conf, "--check")
+    assert done.returncode == 2, done
+    assert done.stderr.startswith(f"{conf}: ") and key in done.stderr, done
 
 
 def test_wrong_arguments_of_mailhauld_are_usage():

@@ -89,14 +89,16 @@ static void test_every_key_is_read(void **state)
     assert_null(conf);
 }
 
-static void test_an_empty_file_is_all_defaults(void **state)
+static void test_what_is_not_written_is_default(void **state)
 {
     struct conf *conf;
     struct err err;
     char *joined;
 
     (void)state;
-    assert_int_equal(load("", &conf, &err), 0);
+    assert_int_equal(load("", &conf, &err), -1);
+    assert_non_null(strstr(err.text, ":1: the file is empty"));
+    assert_int_equal(load("log: {level: info}\n", &conf, &err), 0);
     assert_string_equal(conf->state_dir, "/var/lib/mailhaul");
     assert_string_equal(conf->database, "sqlite:control.db");
     assert_true(conf->node[0] != '\0');
@@ -201,7 +203,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_key_is_read),
-        cmocka_unit_test(test_an_empty_file_is_all_defaults),
+        cmocka_unit_test(test_what_is_not_written_is_default),
         cmocka_unit_test(test_what_is_promised_is_refused_until_it_is_there),
         cmocka_unit_test(test_a_mistake_is_told_with_its_line),
         cmocka_unit_test(test_values_are_bounded),
