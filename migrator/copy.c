@@ -396,7 +396,7 @@ static int plan_task(struct copy *c, struct task *task, struct err *err)
         add_detail(c, f->name, "legacy lists it, but does not open it");
         /* what we have of it may be old by now: no flip on that */
         if (f->uidvalidity == 0)
-            c->report->set_aside++;
+            c->unopened++;
         else
             c->report->differences++;
         err_clear(err);
@@ -558,6 +558,7 @@ static int finish(struct copy *c, const struct tasks *tasks, struct err *err)
             ledger_put(c->ledger, "boot", boot, err) == -1)
             return -1;
     }
+    c->report->set_aside += c->unopened;
     count_bytes(c);
     if (c->job->kind != JOB_FINAL)
         return 0;

@@ -24,6 +24,7 @@ struct copy {
     struct ledger_folder *folders; /* owned */
     size_t folder_count;
     struct source_folder_list listed;
+    int64_t unopened;  /* folders never copied that legacy does not open */
     bool must_check;   /* rows of another boot, or set aside ones */
     bool was_unsynced; /* the last pass never came to its syncfs */
     bool is_written;   /* store or ledger were changed by this job */

@@ -113,6 +113,14 @@ def test_what_others_put_into_the_mailbox_stays(box):
     assert len(box.files()) == BODIES + 1
 
 
+def test_a_folder_that_never_opened_counts_while_others_are_written(
+        tmp_path, legacy):
+    legacy.refused.add("Archive")
+    box = Box(tmp_path, legacy)
+    assert box.copy()["set_aside"] == 1
+    assert box.copy("delta")["set_aside"] == 1
+
+
 def lose_all(maildir):
     maildir.rename(maildir.with_name("elsewhere"))
 
