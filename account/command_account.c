@@ -285,6 +285,9 @@ static int cut_over(struct command *c, struct account *a,
     else if (a->copy == COPY_FAILED || a->copy == COPY_PAUSED ||
              a->copy == COPY_NONE)
         what = account_copy_name(a->copy);
+    else if (!a->has_hash && strncmp(a->last_error, LIFECYCLE_NO_HASH,
+                                     strlen(LIFECYCLE_NO_HASH)) == 0)
+        what = "no_hash";
     if (strcmp(what, "asked") == 0) {
         a->wants_flip = true;
         a->next_flip_at = 0;

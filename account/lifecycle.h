@@ -37,4 +37,8 @@ const char *account_event_name(enum account_event event);
    15 minutes, doubling, at most a day. */
 int64_t lifecycle_hold_retry_ms(unsigned failures);
 
+/* How the last_error begins of an account whose password libcrypt refuses (512
+   bytes and more): it can be copied, and never flipped. */
+#define LIFECYCLE_NO_HASH "the password cannot be hashed"
+
 #endif

@@ -36,6 +36,8 @@ int cli_cutover(struct cli *cli, json_t *request)
                    : strcmp(word, "local") == 0 ? "is local already"
                    : strcmp(word, "set_aside") == 0
                        ? "has messages set aside: ask for it by its address"
+                   : strcmp(word, "no_hash") == 0
+                       ? "cannot flip: its password cannot be hashed"
                        : word);
     }
     json_decref(result);

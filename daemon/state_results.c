@@ -22,6 +22,12 @@ void state_results_count(struct account *a,
     a->bytes_total = report->bytes_total;
 }
 
+static bool has_no_hash(const struct account *a)
+{
+    return !a->has_hash && strncmp(a->last_error, LIFECYCLE_NO_HASH,
+                                   strlen(LIFECYCLE_NO_HASH)) == 0;
+}
+
 static void take_report(struct account *a,
                         const struct migration_report *report)
 {
@@ -35,7 +41,9 @@ static void take_report(struct account *a,
         memcpy(a->legacy_separator, report->separator,
                sizeof(a->legacy_separator));
     }
-    a->last_error[0] = a->last_error_kind[0] = '\0';
+    /* that a copy went well does not mend this */
+    if (!has_no_hash(a))
+        a->last_error[0] = a->last_error_kind[0] = '\0';
 }
 
 static void note_error(struct account *a, const struct err *outcome)
@@ -114,11 +122,22 @@ static void hashed(struct state *s, const struct job *job, struct account *a,
 
     if (outcome->kind == ERR_NONE && hash && *hash) {
         state_must(account_hash_set(s->db, a->id, hash, &err), &err);
+        if (has_no_hash(a))
+            a->last_error[0] = a->last_error_kind[0] = '\0';
         a->has_hash = true;
         state_store(s, a);
         state_provision_later(s, a->id);
     } else if (outcome->kind != ERR_NONE) {
-        note_error(a, outcome);
+        struct err refused = *outcome;
+
+        if (outcome->kind == ERR_DENIED) {
+            err_prefix(&refused, LIFECYCLE_NO_HASH);
+            if (a->route != ROUTE_LOCAL) { /* one of another password */
+                state_must(account_hash_set(s->db, a->id, NULL, &err), &err);
+                a->has_hash = false;
+            }
+        }
+        note_error(a, &refused);
         state_store(s, a);
         log_error("account %s has no hash: %s", a->address, outcome->text);
     }

@@ -514,6 +514,21 @@ def test_job_that_failed_is_tried_again_and_its_error_shown(daemon):
     assert jobs.take("initial")["attempts"] == 1
 
 
+def test_password_that_cannot_be_hashed_is_told_and_never_flips(daemon):
+    login, jobs = Login(daemon, 900001), Jobs(daemon)
+    login.expect("answer", id=login.learn("u@a.test"))
+    jobs.done(jobs.take("hash"), kind="denied", text="refused")
+    jobs.done(jobs.take("initial"), folders=1, messages=1, bytes=9,
+              messages_total=1, bytes_total=9)
+    jobs.delta(1)  # a good copy does not hide it
+    said = "the password cannot be hashed: refused"
+    daemon.wait_for("u@a.test", copy="delta", last_error=said)
+    stuck = daemon.cli("status")["stuck"]
+    assert [a["last_error"] for a in stuck] == [said]
+    answer = daemon.cli("cutover", "u@a.test", status=1)
+    assert answer["accounts"][0]["cutover"] == "no_hash"
+
+
 def test_jobs_process_that_dies_gives_its_leases_back(daemon):
     login, jobs = Login(daemon, 900001), Jobs(daemon)
     login.expect("answer", id=login.learn("u@a.test"))
