@@ -110,7 +110,7 @@ static int take_template(const json_t *args, struct domain *d, struct err *err)
 /* Options that are promised, and that nothing stands behind so far. */
 static int refuse_promises(const json_t *args, struct err *err)
 {
-    static const char *const fields[] = {"submission", "sieve", "master_user"};
+    static const char *const fields[] = {"master_user"};
 
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         const char *text = wire_text(args, fields[i]);
@@ -131,6 +131,8 @@ static int take_options(const json_t *args, struct domain *d, struct err *err)
     if (take_url(args, "imap", MAIL_IMAP, d->imap_url, err) == -1 ||
         take_url(args, "pop3", MAIL_POP3, d->pop3_url, err) == -1 ||
         take_url(args, "smtp", MAIL_SMTP, d->smtp_url, err) == -1 ||
+        take_url(args, "submission", MAIL_SMTP, d->submission_url, err) == -1 ||
+        take_url(args, "sieve", MAIL_SIEVE, d->sieve_url, err) == -1 ||
         refuse_promises(args, err) == -1 || take_template(args, d, err) == -1 ||
         take_text(args, "on_flip", d->on_flip, sizeof(d->on_flip), err) == -1)
         return -1;

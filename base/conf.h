@@ -14,7 +14,7 @@
 enum conf_protocol {
     CONF_IMAP,
     CONF_POP3,
-    CONF_SUBMISSION, /* these two are refused so far */
+    CONF_SUBMISSION, /* these two are not served yet */
     CONF_SIEVE,
     CONF_SMTP,
     CONF_LMTP
@@ -26,7 +26,7 @@ struct conf_listen {
     uint16_t port;
     enum tls_mode tls;
     bool plain_auth; /* key "plain_auth": login allowed before TLS */
-    char *group;     /* NULL: refused so far */
+    char *group;     /* not served yet */
 };
 
 struct conf_strings { /* a YAML sequence of strings */
@@ -56,7 +56,7 @@ struct conf {
     struct { /* URLs as in proto/mail_url.h; NULL when absent */
         char *imap;
         char *pop3;
-        char *submission; /* refused so far, as is sieve */
+        char *submission; /* not served yet, nor is sieve */
         char *sieve;
         char *lmtp;
     } local;
@@ -88,7 +88,7 @@ struct conf {
         char *scheme;  /* "SHA512-CRYPT" (default) or "YESCRYPT", "BCRYPT" */
         unsigned cost; /* rounds or log2 cost; 0: libcrypt's default */
     } hash;
-    struct { /* refused so far */
+    struct { /* not served yet */
         char *address;
         uint16_t port;
     } admin;
@@ -98,6 +98,11 @@ struct conf {
    ERR_SETUP. On success *conf_out is for conf_free. */
 int conf_load(const char *path, struct conf **conf_out, struct err *err);
 void conf_free(struct conf **conf);
+
+/* What is set though nothing serves it yet, in words for the log: keys has room
+   for CONF_UNSERVED_MAX. Returns how many. */
+#define CONF_UNSERVED_MAX 6
+unsigned conf_unserved(const struct conf *conf, const char **keys);
 
 /* What is wrong with a template for mailboxes: a {word} that is none, or two
    users who would share one; NULL for a good one. */

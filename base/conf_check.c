@@ -134,7 +134,8 @@ static bool is_among(const char *word, const char *const *words)
 
 static int check_top(const struct check *c)
 {
-    static const char *const roles[] = {"state", "login", "smtp", "jobs", NULL};
+    static const char *const roles[] = {"state", "login", "smtp", "jobs",
+                                        "fetch", "admin", NULL};
     const struct conf *conf = c->conf;
     unsigned i;
 
@@ -193,33 +194,32 @@ static int check_listen(const struct check *c)
     return 0;
 }
 
-/* Names that are promised, and that nothing stands behind so far: who writes
-   them would wait for it in vain. */
-static int check_promises(const struct check *c)
+unsigned conf_unserved(const struct conf *conf, const char **keys)
 {
-    const struct conf *conf = c->conf;
-    unsigned i;
+    unsigned count = 0;
+    bool has_protocol = false, has_group = false, has_role = false;
 
-    for (i = 0; i < conf->listen_count; i++) {
-        enum conf_protocol protocol = conf->listen[i].protocol;
-
-        if (protocol == CONF_SUBMISSION || protocol == CONF_SIEVE)
-            return refuse(c, line_of_value(c->text, "listen", "protocol", i),
-                          "protocol: submission and sieve are not served yet");
-        if (conf->listen[i].group != NULL)
-            return refuse(c, line_of_value(c->text, "listen", "group", 0),
-                          "group: not served yet");
+    for (unsigned i = 0; i < conf->listen_count; i++) {
+        has_protocol |= conf->listen[i].protocol == CONF_SUBMISSION ||
+                        conf->listen[i].protocol == CONF_SIEVE;
+        has_group |= conf->listen[i].group != NULL;
     }
+    for (unsigned i = 0; i < conf->roles.count; i++)
+        has_role |= strcmp(conf->roles.items[i], "fetch") == 0 ||
+                    strcmp(conf->roles.items[i], "admin") == 0;
+    if (has_protocol)
+        keys[count++] = "listen: submission and sieve";
+    if (has_group)
+        keys[count++] = "listen: group";
+    if (has_role)
+        keys[count++] = "roles: fetch and admin";
     if (conf->local.submission != NULL)
-        return refuse(c, line_of_value(c->text, "local", "submission", 0),
-                      "submission: not served yet");
+        keys[count++] = "local.submission";
     if (conf->local.sieve != NULL)
-        return refuse(c, line_of_value(c->text, "local", "sieve", 0),
-                      "sieve: not served yet");
+        keys[count++] = "local.sieve";
     if (conf->admin.address != NULL || conf->admin.port != 0)
-        return refuse(c, line_of_value(c->text, "admin", NULL, 0),
-                      "admin: not served yet");
-    return 0;
+        keys[count++] = "admin";
+    return count;
 }
 
 static int check_numbers(const struct check *c)
@@ -330,8 +330,7 @@ int conf_check(const struct conf *conf, const char *text, struct err *err)
     const struct check c = {conf, text, err};
 
     if (check_top(&c) == -1 || check_tls(&c) == -1 || check_listen(&c) == -1 ||
-        check_promises(&c) == -1 || check_numbers(&c) == -1 ||
-        check_words(&c) == -1)
+        check_numbers(&c) == -1 || check_words(&c) == -1)
         return -1;
     return 0;
 }

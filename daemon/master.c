@@ -262,6 +262,15 @@ static int go_background(void)
     _exit(1);
 }
 
+static void tell_unserved(const struct conf *conf)
+{
+    const char *keys[CONF_UNSERVED_MAX];
+    unsigned count = conf_unserved(conf, keys);
+
+    for (unsigned i = 0; i < count; i++)
+        log_warn("%s: %s: not served yet, left out", conf->path, keys[i]);
+}
+
 static int start(struct master *m, struct err *err)
 {
     if (open_log(m->now->conf, err) == -1 || lock_state_dir(m, err) == -1 ||
@@ -275,6 +284,7 @@ static int start(struct master *m, struct err *err)
     loop_on_signal(m->loop, SIGINT, on_stop, m);
     loop_on_signal(m->loop, SIGHUP, on_hup, m);
     loop_on_signal(m->loop, SIGCHLD, on_child, m);
+    tell_unserved(m->now->conf);
     log_info("starts node=%s state_dir=%s", m->now->conf->node,
              m->now->conf->state_dir);
     master_start_roles(m);

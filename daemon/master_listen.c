@@ -4,7 +4,6 @@
  */
 #include "daemon/master.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -102,9 +101,8 @@ static int listen_one(struct generation *g, const struct generation *old,
     struct master_listener *listener;
     int fd;
 
-    assert(kind != CHILD_KIND_COUNT); /* the configuration refuses them */
-    if (!master_has_role(g->conf, kind))
-        return 0;
+    if (kind == CHILD_KIND_COUNT || !master_has_role(g->conf, kind))
+        return 0; /* the former is told by tell_unserved() */
     if (l->tls != TLS_NONE && !g->certificate_pem.bytes)
         return err_set(err, ERR_SETUP,
                        "%s: listen: port %u wants TLS, but there is no "

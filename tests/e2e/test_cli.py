@@ -67,8 +67,8 @@ def test_every_command_is_listed_and_has_help():
       for option in (("--cutover", "x"), ("--username", "{nobody}"),
                      ("--hold-seconds", "-1"), ("--hold-seconds", "-5"),
                      ("--pop3", "imap://x.test"), ("--smtp", "x"),
-                     ("--submission", "smtp://x.test"),
-                     ("--sieve", "sieve://x.test"),
+                     ("--submission", "imap://x.test"),
+                     ("--sieve", "smtp://x.test"),
                      ("--master-user", "root"))],
 ], ids=" ".join)
 def test_a_mistake_in_the_call_is_exit_2_and_does_nothing(shared_world, args):

@@ -116,20 +116,29 @@ static void test_what_is_not_written_is_default(void **state)
     conf_free(&conf);
 }
 
-static void test_what_is_promised_is_refused_until_it_is_there(void **state)
+static void test_what_is_not_served_yet_is_read_and_named(void **state)
 {
+    const char *keys[CONF_UNSERVED_MAX];
+    struct conf *conf;
+    struct err err;
+
     (void)state;
-    refused("listen:\n  - {protocol: imap, address: 127.0.0.1, port: 1}\n"
-            "  - {protocol: submission, address: 127.0.0.1, port: 2}\n",
-            3, "not served yet");
-    refused("local:\n  imap: imap://h\n  submission: smtp://h\n", 3,
-            "not served yet");
-    refused("local:\n  sieve: sieve://h\n", 2, "not served yet");
-    refused("node: x\nadmin: {port: 8025}\n", 2, "not served yet");
-    refused("listen:\n  - protocol: imap\n    address: 127.0.0.1\n"
-            "    port: 1\n    group: business\n",
-            5, "not served yet");
-    refused("roles: [login, fetch]\n", 1, "no role");
+    assert_int_equal(
+        load("roles: [login, smtp, jobs, fetch, admin]\n"
+             "listen:\n"
+             "  - {protocol: imap, address: 127.0.0.1, port: 1}\n"
+             "  - {protocol: sieve, address: 127.0.0.1, port: 2, "
+             "group: business}\n"
+             "local: {submission: 'smtp://h', sieve: 'sieve://h'}\n"
+             "admin: {address: 127.0.0.1, port: 8025}\n",
+             &conf, &err),
+        0);
+    assert_int_equal(conf_unserved(conf, keys), CONF_UNSERVED_MAX);
+    conf_free(&conf);
+    assert_int_equal(load("roles: [login, smtp, jobs]\n", &conf, &err), 0);
+    assert_int_equal(conf_unserved(conf, keys), 0);
+    conf_free(&conf);
+    refused("roles: [login, mystery]\n", 1, "no role");
 }
 
 static void test_a_mistake_is_told_with_its_line(void **state)
@@ -204,7 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_key_is_read),
         cmocka_unit_test(test_what_is_not_written_is_default),
-        cmocka_unit_test(test_what_is_promised_is_refused_until_it_is_there),
+        cmocka_unit_test(test_what_is_not_served_yet_is_read_and_named),
         cmocka_unit_test(test_a_mistake_is_told_with_its_line),
         cmocka_unit_test(test_values_are_bounded),
         cmocka_unit_test(test_a_missing_file_is_a_setup_error),
