@@ -9,6 +9,8 @@ import pytest
 from lib.snapshot import find_serials
 from lib.waiting import wait_until
 
+WORLD = {"cutover": "manual"}  # the moment of the flip is the fixture's
+
 
 def found_on(world, side, user="alice"):
     imap = world.imap(user, side)
