@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 from pathlib import Path
@@ -43,7 +44,31 @@ class Mailbox:
         shutil.rmtree(other.folder, ignore_errors=True)
         if self.folder.exists():
             shutil.copytree(self.folder, other.folder, symlinks=True)
+            other.adopt_place()
         return other
+
+    def adopt_place(self):
+        """The ledger believes only the store at its own path, of its own
+        inodes: tell it that the copy is that store."""
+        path = self.ledger / "ledger.db"
+        if not path.exists() or path.stat().st_size == 0:
+            return
+        db = sqlite3.connect(path)
+        try:
+            db.execute("UPDATE value SET value = ? WHERE key = 'maildir'",
+                       (str(self.maildir),))
+            for number, name in db.execute(
+                    "SELECT id, directory FROM folder").fetchall():
+                cur = self.maildir / name / "cur"
+                if cur.is_dir():
+                    db.execute("UPDATE folder SET cur_inode = ? WHERE id = ? "
+                               "AND cur_inode != 0",
+                               (cur.stat().st_ino, number))
+            db.commit()
+        except sqlite3.OperationalError as missing:
+            assert "no such table" in str(missing), missing
+        finally:
+            db.close()
 
     def remove(self):
         shutil.rmtree(self.folder, ignore_errors=True)
