@@ -79,7 +79,7 @@ $(O)/%.o: %.c
 	@echo "  CC  $@"
 	@$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(O)/db/control.o: db/schema.sql
+$(O)/db/control.o: db/schema.sql $(wildcard db/upgrade_*.sql)
 
 # tests/unit/base_buf_test.c is linked with its layer (base) and those below;
 # login_x_test with login-proxy, smtp_x_test with smtp-proxy.

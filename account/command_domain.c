@@ -186,6 +186,10 @@ int command_domain_add(struct command *c, const json_t *args, json_t *result,
     struct domain d = {.is_enabled = !wire_bool(args, "disabled"),
                        .cutover = CUTOVER_AUTO,
                        .hold_seconds = 20,
+                       .admit_share = DOMAIN_ADMIT_ALL,
+                       .learn_days = DOMAIN_LEARN_DAYS,
+                       .rollback_days = DOMAIN_ROLLBACK_DAYS,
+                       .quiet_days = DOMAIN_QUIET_DAYS,
                        .created_at = c->now_ms / 1000};
     struct domain other;
     int found;

@@ -6,7 +6,8 @@
 static int priority_of(enum job_kind kind)
 {
     switch (kind) {
-    case JOB_FINAL: return 40;
+    case JOB_FINAL:
+    case JOB_ROLLBACK: return 40;
     case JOB_HASH: return 30;
     case JOB_VERIFY: return 20;
     case JOB_INITIAL:

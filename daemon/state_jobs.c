@@ -152,6 +152,7 @@ static bool is_wanted(struct state *s, const struct job *job,
     case JOB_FINAL: return flip && flip->phase == FLIP_COPYING;
     case JOB_TRAIL: return a->copy == COPY_TRAIL;
     case JOB_VERIFY: return a->has_seal;
+    case JOB_ROLLBACK: return false; /* nothing asks for one yet */
     case JOB_KIND_COUNT: break;
     }
     return false;

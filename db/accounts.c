@@ -11,11 +11,16 @@
     "legacy_prefix, legacy_separator, folders, messages, bytes, "              \
     "messages_total, bytes_total, set_aside, hold_failures, next_flip_at, "    \
     "wants_flip, is_clean, last_error_kind, last_error, last_error_at, "       \
-    "created_at, copied_at, flipped_at, updated_at"
+    "created_at, copied_at, flipped_at, updated_at, "                          \
+    "lock_login, lock_submission, question, mailbox_id, accepted, "            \
+    "local_ready_at, generation, late_mail_at, on_flip, on_flip_attempts, "    \
+    "on_flip_at, trail_ended_at, local_password_at, wants_rollback, "          \
+    "rolled_back_at"
 #define STATE_VALUES                                                           \
     "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, " \
-    "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26"
-#define AFTER_STATE 27 /* the next free parameter */
+    "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, "   \
+    "?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?41"
+#define AFTER_STATE 42 /* the next free parameter */
 
 #define SELECT                                                                 \
     "SELECT a.id, a.domain_id, a.address, " STATE_COLUMNS                      \
@@ -28,13 +33,15 @@ static int read_states(struct db_statement *s, struct account *out,
     int route = account_route_named(db_text(s, 4));
     int copy = account_copy_named(db_text(s, 5));
     int password = password_state_named(db_text(s, 8));
+    int on_flip = on_flip_state_named(db_text(s, 36));
 
-    if (route == -1 || copy == -1 || password == -1)
+    if (route == -1 || copy == -1 || password == -1 || on_flip == -1)
         return err_set(err, ERR_SETUP, "account %s: unknown state",
                        out->address);
     out->route = (enum account_route)route;
     out->copy = (enum account_copy)copy;
     out->password_state = (enum password_state)password;
+    out->on_flip = (enum on_flip_state)on_flip;
     out->epoch = db_int(s, 6);
     out->provisioned_epoch = db_int(s, 7);
     return 0;
@@ -58,8 +65,20 @@ static void read_numbers(struct db_statement *s, struct account *out)
     out->copied_at = db_int(s, 25);
     out->flipped_at = db_int(s, 26);
     out->updated_at = db_int(s, 27);
-    out->has_seal = db_int(s, 28) != 0;
-    out->has_hash = db_int(s, 29) != 0;
+    out->is_login_locked = db_int(s, 28) != 0;
+    out->is_submission_locked = db_int(s, 29) != 0;
+    out->accepted = db_int(s, 32);
+    out->local_ready_at = db_int(s, 33);
+    out->generation = db_int(s, 34);
+    out->late_mail_at = db_int(s, 35);
+    out->on_flip_attempts = (unsigned)db_int(s, 37);
+    out->on_flip_at = db_int(s, 38);
+    out->trail_ended_at = db_int(s, 39);
+    out->local_password_at = db_int(s, 40);
+    out->wants_rollback = (enum rollback_wish)db_int(s, 41);
+    out->rolled_back_at = db_int(s, 42);
+    out->has_seal = db_int(s, 43) != 0;
+    out->has_hash = db_int(s, 44) != 0;
 }
 
 static int read_row(struct db_statement *s, void *row, struct err *err)
@@ -72,6 +91,8 @@ static int read_row(struct db_statement *s, void *row, struct err *err)
         {out->legacy_separator, sizeof(out->legacy_separator), 10},
         {out->last_error_kind, sizeof(out->last_error_kind), 21},
         {out->last_error, sizeof(out->last_error), 22},
+        {out->question, sizeof(out->question), 30},
+        {out->mailbox_id, sizeof(out->mailbox_id), 31},
     };
 
     memset(out, 0, sizeof(*out));
@@ -131,6 +152,21 @@ static void bind_states(struct db_statement *s, const struct account *a)
     db_bind_int(s, 24, a->copied_at);
     db_bind_int(s, 25, a->flipped_at);
     db_bind_int(s, 26, a->updated_at);
+    db_bind_int(s, 27, a->is_login_locked);
+    db_bind_int(s, 28, a->is_submission_locked);
+    db_bind_text(s, 29, a->question);
+    db_bind_text(s, 30, a->mailbox_id);
+    db_bind_int(s, 31, a->accepted);
+    db_bind_int(s, 32, a->local_ready_at);
+    db_bind_int(s, 33, a->generation);
+    db_bind_int(s, 34, a->late_mail_at);
+    db_bind_text(s, 35, on_flip_state_name(a->on_flip));
+    db_bind_int(s, 36, a->on_flip_attempts);
+    db_bind_int(s, 37, a->on_flip_at);
+    db_bind_int(s, 38, a->trail_ended_at);
+    db_bind_int(s, 39, a->local_password_at);
+    db_bind_int(s, 40, a->wants_rollback);
+    db_bind_int(s, 41, a->rolled_back_at);
 }
 
 int account_insert(struct db *db, struct account *a, struct err *err)
@@ -138,7 +174,7 @@ int account_insert(struct db *db, struct account *a, struct err *err)
     struct db_statement *s = db_prepare(
         db,
         "INSERT INTO accounts (" STATE_COLUMNS ", domain_id, address) "
-        "VALUES (" STATE_VALUES ", ?27, ?28) ON CONFLICT (address) DO NOTHING",
+        "VALUES (" STATE_VALUES ", ?42, ?43) ON CONFLICT (address) DO NOTHING",
         err);
     int found;
 

@@ -37,6 +37,20 @@ struct account {
     char last_error_kind[16];
     char last_error[256];
     int64_t last_error_at, created_at, copied_at, flipped_at, updated_at;
+    bool is_login_locked, is_submission_locked;
+    char question[32];      /* what an operator must answer: "identity"; "" */
+    char mailbox_id[128];   /* which legacy mailbox it is; "" : not known */
+    int64_t accepted;       /* of set_aside, by name */
+    int64_t local_ready_at; /* local has said that it serves him; 0: not yet */
+    int64_t generation;     /* of the installation, at his flip */
+    int64_t late_mail_at;   /* the trail last found something new; 0: never */
+    enum on_flip_state on_flip; /* the domain's command after his flip */
+    unsigned on_flip_attempts;
+    int64_t on_flip_at;        /* when it is due again, or was done */
+    int64_t trail_ended_at;    /* 0: not */
+    int64_t local_password_at; /* set on the new side; 0: never */
+    enum rollback_wish wants_rollback;
+    int64_t rolled_back_at; /* 0: never */
 };
 
 /* Rows: 1 found, 0 not found, -1 error. */

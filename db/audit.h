@@ -14,6 +14,11 @@ struct audit_entry {
     const char *actor;  /* "state", "uid 0", ... */
     const char *event;  /* "learnt", "flip", "domain add", ... */
     const char *detail; /* "route=held->local epoch=3->4" */
+    /* where they are known; NULL is "" */
+    const char *address; /* outlives the account */
+    const char *was;     /* "route=held copy=final epoch=3" */
+    const char *became;
+    const char *reason; /* why, in the words of who did it */
 };
 
 int audit_append(struct db *db, const struct audit_entry *entry,

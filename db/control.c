@@ -5,19 +5,22 @@
 
 #define SQLITE_PREFIX "sqlite:"
 
-/* db/schema.sql as it stands, terminated, so that the text is written once. The
+/* A file as it stands, terminated, so that its text is written once. The
    assembler finds it by -I. from the root of the source. */
-__asm__(".pushsection .rodata\n"
-        ".hidden control_schema\n"
-        ".global control_schema\n"
-        "control_schema:\n"
-        ".incbin \"db/schema.sql\"\n"
-        ".byte 0\n"
-        ".popsection\n");
-extern const char control_schema[];
+#define TEXT_OF_FILE(name, path)                                               \
+    __asm__(".pushsection .rodata\n"                                           \
+            ".hidden " #name "\n"                                              \
+            ".global " #name "\n" #name ":\n"                                  \
+            ".incbin \"" path "\"\n"                                           \
+            ".byte 0\n"                                                        \
+            ".popsection\n");                                                  \
+    extern const char name[]
+
+TEXT_OF_FILE(control_schema, "db/schema.sql");
+TEXT_OF_FILE(control_upgrade_2, "db/upgrade_2.sql");
 
 /* scripts[i] takes version i to i + 1 */
-static const char *const scripts[] = {control_schema};
+static const char *const scripts[] = {control_schema, control_upgrade_2};
 
 int control_open(const char *database, const char *state_dir, bool create,
                  struct db **db_out, struct err *err)

@@ -8,7 +8,9 @@
 #define COLUMNS                                                                \
     "id, name, is_enabled, imap_url, pop3_url, smtp_url, submission_url, "     \
     "sieve_url, username_template, master_user, on_flip, cutover, "            \
-    "hold_seconds, created_at"
+    "hold_seconds, created_at, cutover_window, blackout, admit_share, "        \
+    "admit_listed, admit_rate, learn_days, rollback_days, quiet_days, "        \
+    "closed_at"
 
 static int read_row(struct db_statement *s, void *row, struct err *err)
 {
@@ -23,6 +25,8 @@ static int read_row(struct db_statement *s, void *row, struct err *err)
         {out->username_template, sizeof(out->username_template), 8},
         {out->master_user, sizeof(out->master_user), 9},
         {out->on_flip, sizeof(out->on_flip), 10},
+        {out->cutover_window, sizeof(out->cutover_window), 14},
+        {out->blackout, sizeof(out->blackout), 15},
     };
     int cutover = domain_cutover_named(db_text(s, 11));
 
@@ -36,6 +40,13 @@ static int read_row(struct db_statement *s, void *row, struct err *err)
     out->cutover = (enum domain_cutover)cutover;
     out->hold_seconds = (unsigned)db_int(s, 12);
     out->created_at = db_int(s, 13);
+    out->admit_share = (unsigned)db_int(s, 16);
+    out->is_admit_listed = db_int(s, 17) != 0;
+    out->admit_rate = (unsigned)db_int(s, 18);
+    out->learn_days = (unsigned)db_int(s, 19);
+    out->rollback_days = (unsigned)db_int(s, 20);
+    out->quiet_days = (unsigned)db_int(s, 21);
+    out->closed_at = db_int(s, 22);
     return 0;
 }
 
@@ -77,6 +88,15 @@ static void bind_row(struct db_statement *s, const struct domain *d)
     db_bind_text(s, 12, domain_cutover_name(d->cutover));
     db_bind_int(s, 13, d->hold_seconds);
     db_bind_int(s, 14, d->created_at);
+    db_bind_text(s, 15, d->cutover_window);
+    db_bind_text(s, 16, d->blackout);
+    db_bind_int(s, 17, d->admit_share);
+    db_bind_int(s, 18, d->is_admit_listed);
+    db_bind_int(s, 19, d->admit_rate);
+    db_bind_int(s, 20, d->learn_days);
+    db_bind_int(s, 21, d->rollback_days);
+    db_bind_int(s, 22, d->quiet_days);
+    db_bind_int(s, 23, d->closed_at);
 }
 
 static int run_named(struct db *db, struct db_statement *s,
@@ -94,7 +114,9 @@ int domain_insert(struct db *db, struct domain *d, struct err *err)
     struct db_statement *s = db_prepare(db,
                                         "INSERT INTO domains (" COLUMNS
                                         ") VALUES (NULL, ?2, ?3, ?4, ?5, ?6, "
-                                        "?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                                        "?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, "
+                                        "?15, ?16, ?17, ?18, ?19, ?20, ?21, "
+                                        "?22, ?23)",
                                         err);
 
     if (s == NULL)
@@ -115,7 +137,10 @@ int domain_update(struct db *db, const struct domain *d, struct err *err)
         "UPDATE domains SET name = ?2, is_enabled = ?3, imap_url = ?4, "
         "pop3_url = ?5, smtp_url = ?6, submission_url = ?7, sieve_url = ?8, "
         "username_template = ?9, master_user = ?10, on_flip = ?11, "
-        "cutover = ?12, hold_seconds = ?13, created_at = ?14 WHERE id = ?1",
+        "cutover = ?12, hold_seconds = ?13, created_at = ?14, "
+        "cutover_window = ?15, blackout = ?16, admit_share = ?17, "
+        "admit_listed = ?18, admit_rate = ?19, learn_days = ?20, "
+        "rollback_days = ?21, quiet_days = ?22, closed_at = ?23 WHERE id = ?1",
         err);
 
     if (s == NULL)

@@ -10,6 +10,13 @@
 #include "db/db.h"
 #include "db/states.h"
 
+#define DOMAIN_ADMIT_ALL 1000000 /* admit_share: everybody */
+
+/* What a new domain has unless it is told otherwise. */
+#define DOMAIN_LEARN_DAYS    30
+#define DOMAIN_ROLLBACK_DAYS 14
+#define DOMAIN_QUIET_DAYS    7
+
 struct domain {
     int64_t id;
     char name[256]; /* lower case */
@@ -23,8 +30,20 @@ struct domain {
     char master_user[256];       /* "" : users' own passwords */
     char on_flip[512];           /* command, "" : none */
     enum domain_cutover cutover;
-    unsigned hold_seconds; /* 20 */
-    int64_t created_at;    /* Unix seconds */
+    unsigned hold_seconds;    /* 20 */
+    int64_t created_at;       /* Unix seconds */
+    char cutover_window[128]; /* with auto; "" : any time. "Sa-Su 22:00-05:00
+                                 Europe/Berlin" */
+    char blackout[512];       /* days without a flip: "2026-12-24..2026-12-26
+                                 2027-01-01"; "" : none */
+    unsigned admit_share; /* millionths of its addresses that are taken in */
+    bool is_admit_listed; /* only those of the table admitted */
+    unsigned admit_rate;  /* taken in a minute, at logins; 0: any number */
+    unsigned
+        learn_days; /* after a flip unknown passwords are asked of legacy */
+    unsigned rollback_days; /* after a flip the way back is kept open */
+    unsigned quiet_days;    /* without late mail, before its trails may end */
+    int64_t closed_at;      /* Unix ms; 0: open. No new trail or account */
 };
 
 /* Rows: 1 found, 0 not found, -1 error. */

@@ -9,8 +9,8 @@
     "id, account_id, kind, host, epoch, due_at, priority, attempts, "          \
     "lease_owner, lease_until"
 
-static const char *const kind_name[] = {"hash",  "initial", "delta",
-                                        "final", "trail",   "verify"};
+static const char *const kind_name[] = {"hash",  "initial", "delta",   "final",
+                                        "trail", "verify",  "rollback"};
 _Static_assert(sizeof(kind_name) / sizeof(kind_name[0]) == JOB_KIND_COUNT,
                "a name for each kind");
 
@@ -93,8 +93,9 @@ int job_queue(struct db *db, struct job *j, struct err *err)
    finds its row at the end of an index range, since jobs may wait by the
    hundred thousand: those not due yet, and those of a host that is full, are
    never looked at. */
-#define IS_URGENT  "lease_owner = '' AND kind IN ('hash', 'final')"
-#define IS_WAITING "lease_owner = '' AND kind NOT IN ('hash', 'final')"
+#define IS_URGENT "lease_owner = '' AND kind IN ('hash', 'final', 'rollback')"
+#define IS_WAITING                                                             \
+    "lease_owner = '' AND kind NOT IN ('hash', 'final', 'rollback')"
 #define IS_FREE                                                                \
     "NOT EXISTS (SELECT 1 FROM jobs busy WHERE busy.lease_owner <> '' "        \
     "AND busy.kind <> 'hash' AND busy.account_id = j.account_id)"

@@ -11,12 +11,13 @@
 #include "db/states.h"
 
 enum job_kind {
-    JOB_HASH,    /* open the seal, make the hash for local */
-    JOB_INITIAL, /* first copy */
-    JOB_DELTA,   /* bring up to date; lift HIGHESTMODSEQ */
-    JOB_FINAL,   /* the last delta, inside the hold */
-    JOB_TRAIL,   /* append what still arrived on legacy to local */
-    JOB_VERIFY,  /* compare both sides */
+    JOB_HASH,     /* open the seal, make the hash for local */
+    JOB_INITIAL,  /* first copy */
+    JOB_DELTA,    /* bring up to date; lift HIGHESTMODSEQ */
+    JOB_FINAL,    /* the last delta, inside the hold */
+    JOB_TRAIL,    /* append what still arrived on legacy to local */
+    JOB_VERIFY,   /* compare both sides */
+    JOB_ROLLBACK, /* append what is new on local to legacy, inside a hold */
     JOB_KIND_COUNT
 };
 const char *job_kind_name(enum job_kind kind);
@@ -41,8 +42,9 @@ struct job {
 int job_queue(struct db *db, struct job *j, struct err *err);
 /* Lease the best job that is due (highest priority, then longest due), whose
    host has fewer than per_host leased jobs and whose account has none leased.
-   JOB_FINAL passes the host limit; JOB_HASH, which touches neither host nor
-   mailbox, both limits, and counts in neither. 1 leased, 0 nothing due. */
+   JOB_FINAL and JOB_ROLLBACK pass the host limit; JOB_HASH, which touches
+   neither host nor mailbox, both limits, and counts in neither. 1 leased, 0
+   nothing due. */
 int job_lease(struct db *db, const char *owner, int64_t now, int64_t until,
               unsigned per_host, struct job *out, struct err *err);
 /* ERR_ITEM if the job is not leased (any more). */

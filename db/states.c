@@ -9,6 +9,10 @@ static const char *const route_name[] = {"legacy", "held", "local"};
 static const char *const copy_name[] = {"none",  "initial", "delta",  "final",
                                         "trail", "done",    "failed", "paused"};
 static const char *const password_name[] = {"none", "learnt", "confirmed"};
+static const char *const on_flip_name[] = {"", "due", "done", "failed"};
+_Static_assert(sizeof(on_flip_name) / sizeof(on_flip_name[0]) == ON_FLIP_COUNT,
+               "a name for each state");
+
 static const char *const cutover_name[] = {"auto", "manual"};
 
 _Static_assert(LENGTH_OF(route_name) == ROUTE_COUNT, "a name for each route");
@@ -72,4 +76,14 @@ int password_state_named(const char *name)
 int domain_cutover_named(const char *name)
 {
     return place_of(cutover_name, CUTOVER_COUNT, name);
+}
+
+const char *on_flip_state_name(enum on_flip_state state)
+{
+    return name_at(on_flip_name, ON_FLIP_COUNT, state);
+}
+
+int on_flip_state_named(const char *name)
+{
+    return place_of(on_flip_name, ON_FLIP_COUNT, name);
 }

@@ -31,6 +31,17 @@ enum password_state {
     PASSWORD_COUNT
 };
 
+/* The domain's on_flip command and an account. */
+enum on_flip_state {
+    ON_FLIP_NONE,
+    ON_FLIP_DUE,
+    ON_FLIP_DONE,
+    ON_FLIP_FAILED,
+    ON_FLIP_COUNT
+};
+
+enum rollback_wish { ROLLBACK_NO, ROLLBACK_NEW_MAIL, ROLLBACK_CHANGES };
+
 enum domain_cutover { CUTOVER_AUTO, CUTOVER_MANUAL, CUTOVER_COUNT };
 
 /* The words stored in rows and printed in JSON. */
@@ -38,10 +49,12 @@ const char *account_route_name(enum account_route route);
 const char *account_copy_name(enum account_copy copy);
 const char *password_state_name(enum password_state state);
 const char *domain_cutover_name(enum domain_cutover cutover);
+const char *on_flip_state_name(enum on_flip_state state); /* "" : none */
 /* The value of a word, -1 if there is none. */
 int account_route_named(const char *name);
 int account_copy_named(const char *name);
 int password_state_named(const char *name);
 int domain_cutover_named(const char *name);
+int on_flip_state_named(const char *name);
 
 #endif

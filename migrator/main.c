@@ -84,6 +84,7 @@ static int run_job(const struct migration_job *job, struct progress *progress,
     case JOB_TRAIL: return trail_run(job, progress, report, err);
     case JOB_VERIFY: return verify_run(job, progress, report, err);
     case JOB_HASH:
+    case JOB_ROLLBACK:
     case JOB_KIND_COUNT: break;
     }
     return err_set(err, ERR_SETUP, "not a worker's job");

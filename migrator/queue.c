@@ -79,7 +79,7 @@ struct queue {
 
 static bool kind_is_urgent(enum job_kind kind)
 {
-    return kind == JOB_FINAL || kind == JOB_HASH;
+    return kind == JOB_FINAL || kind == JOB_ROLLBACK || kind == JOB_HASH;
 }
 
 /* ---- towards state ---- */

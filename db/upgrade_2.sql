@@ -1,0 +1,155 @@
+-- The control db, from version 1 to 2: the brake, the gate, the end of a trail,
+-- several passwords, identity, the way back. Times are Unix milliseconds.
+
+ALTER TABLE domains ADD COLUMN cutover_window TEXT NOT NULL DEFAULT '';
+ALTER TABLE domains ADD COLUMN blackout TEXT NOT NULL DEFAULT '';
+ALTER TABLE domains ADD COLUMN admit_share INTEGER NOT NULL DEFAULT 1000000;
+ALTER TABLE domains ADD COLUMN admit_listed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE domains ADD COLUMN admit_rate INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE domains ADD COLUMN learn_days INTEGER NOT NULL DEFAULT 30;
+ALTER TABLE domains ADD COLUMN rollback_days INTEGER NOT NULL DEFAULT 14;
+ALTER TABLE domains ADD COLUMN quiet_days INTEGER NOT NULL DEFAULT 7;
+ALTER TABLE domains ADD COLUMN closed_at INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE accounts ADD COLUMN lock_login INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN lock_submission INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN question TEXT NOT NULL DEFAULT '';
+ALTER TABLE accounts ADD COLUMN mailbox_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE accounts ADD COLUMN accepted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN local_ready_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN late_mail_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN on_flip TEXT NOT NULL DEFAULT ''
+    CHECK (on_flip IN ('', 'due', 'done', 'failed'));
+ALTER TABLE accounts ADD COLUMN on_flip_attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN on_flip_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN trail_ended_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN local_password_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN wants_rollback INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN rolled_back_at INTEGER NOT NULL DEFAULT 0;
+
+-- What may not begin: everywhere ('all', ''), in a domain, on a legacy host.
+CREATE TABLE freezes (
+    kind   TEXT NOT NULL CHECK (kind IN ('all', 'domain', 'host')),
+    name   TEXT NOT NULL,
+    since  INTEGER NOT NULL,
+    actor  TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+
+-- Who is taken in of a domain with admit_listed; may have no account yet.
+CREATE TABLE admitted (
+    domain_id INTEGER NOT NULL REFERENCES domains (id) ON DELETE CASCADE,
+    address   TEXT NOT NULL,
+    PRIMARY KEY (domain_id, address)
+) STRICT, WITHOUT ROWID;
+
+-- Messages that cannot be had, by name; accepted_at 0: the gate is shut.
+CREATE TABLE set_aside (
+    account_id  INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    item        TEXT NOT NULL,
+    reason      TEXT NOT NULL,
+    seen_at     INTEGER NOT NULL,
+    accepted_at INTEGER NOT NULL DEFAULT 0,
+    accepted_by TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (account_id, item)
+) STRICT, WITHOUT ROWID;
+
+-- Further passwords of an account, beside the one in secrets.
+CREATE TABLE credentials (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    origin     TEXT NOT NULL
+               CHECK (origin IN ('legacy', 'local', 'imported')),
+    label      TEXT NOT NULL DEFAULT '',
+    hash       TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    used_at    INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX credentials_by_account ON credentials (account_id, id);
+
+-- Other names that log in to an address: technical ones, those without a
+-- domain, a second name of one mailbox.
+CREATE TABLE names (
+    name        TEXT PRIMARY KEY,
+    address     TEXT NOT NULL,
+    legacy_user TEXT NOT NULL DEFAULT '',
+    created_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX names_by_address ON names (address);
+
+-- What else an account list says of an account.
+CREATE TABLE profiles (
+    account_id  INTEGER PRIMARY KEY
+                REFERENCES accounts (id) ON DELETE CASCADE,
+    quota_bytes INTEGER NOT NULL DEFAULT 0,
+    forward     TEXT NOT NULL DEFAULT '',
+    owner       TEXT NOT NULL DEFAULT '',
+    group_name  TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE TABLE aliases (
+    alias      TEXT PRIMARY KEY,
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX aliases_by_account ON aliases (account_id);
+
+-- Recipients that legacy takes mail for and that are no account of ours.
+CREATE TABLE strangers (
+    address   TEXT PRIMARY KEY,
+    domain_id INTEGER NOT NULL REFERENCES domains (id) ON DELETE CASCADE,
+    mails     INTEGER NOT NULL DEFAULT 0,
+    first_at  INTEGER NOT NULL,
+    last_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX strangers_by_domain ON strangers (domain_id, mails);
+
+-- The sealed password of a domain's master user on legacy.
+CREATE TABLE domain_secrets (
+    domain_id   INTEGER PRIMARY KEY REFERENCES domains (id) ON DELETE CASCADE,
+    wrapped_key BLOB NOT NULL,
+    sealed      BLOB NOT NULL
+) STRICT;
+
+-- Numbers of the whole installation: 'generation' is raised with each flip.
+CREATE TABLE counters (
+    name  TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO counters (name, value) VALUES ('generation', 0);
+
+-- New kinds of jobs; what waits is kept.
+CREATE TABLE jobs_2 (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    account_id  INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    kind        TEXT NOT NULL
+                CHECK (kind IN ('hash', 'initial', 'delta', 'final', 'trail',
+                                'verify', 'rollback')),
+    host        TEXT NOT NULL DEFAULT '',
+    epoch       INTEGER NOT NULL,
+    due_at      INTEGER NOT NULL,
+    priority    INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    lease_owner TEXT NOT NULL DEFAULT '',
+    lease_until INTEGER NOT NULL DEFAULT 0,
+    again_at    INTEGER,
+    again_epoch INTEGER,
+    UNIQUE (account_id, kind)
+) STRICT;
+INSERT INTO jobs_2 SELECT * FROM jobs;
+DROP TABLE jobs;
+ALTER TABLE jobs_2 RENAME TO jobs;
+CREATE INDEX jobs_waiting ON jobs (host, priority, due_at, id)
+    WHERE lease_owner = '' AND kind NOT IN ('hash', 'final', 'rollback');
+CREATE INDEX jobs_urgent ON jobs (priority, due_at, id)
+    WHERE lease_owner = '' AND kind IN ('hash', 'final', 'rollback');
+CREATE INDEX jobs_due ON jobs (due_at) WHERE lease_owner = '';
+CREATE INDEX jobs_leased ON jobs (account_id, kind, host, lease_owner)
+    WHERE lease_owner <> '';
+
+-- What it was before and after, and the reason that was given.
+ALTER TABLE audit ADD COLUMN was TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN became TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN address TEXT NOT NULL DEFAULT '';
+CREATE INDEX audit_by_time ON audit (at);
