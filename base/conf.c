@@ -111,6 +111,8 @@ static const cyaml_schema_field_t local_fields[] = {
     TEXT("submission", SUB(local, submission)),
     TEXT("sieve", SUB(local, sieve)),
     TEXT("lmtp", SUB(local, lmtp)),
+    TEXT("master_user", SUB(local, master_user)),
+    TEXT("master_password_file", SUB(local, master_password_file)),
     CYAML_FIELD_END,
 };
 
@@ -143,6 +145,7 @@ static const cyaml_schema_field_t login_fields[] = {
     NUMBER("processes", unsigned, SUB(login, processes)),
     NUMBER("hold_quiet_ms", unsigned, SUB(login, hold_quiet_ms)),
     NUMBER("hold_force_ms", unsigned, SUB(login, hold_force_ms)),
+    NUMBER("remember_minutes", unsigned, SUB(login, remember_minutes)),
     CYAML_FIELD_END,
 };
 
@@ -342,7 +345,7 @@ static void default_roles(struct conf_strings *roles)
         roles->items[i] = mem_dup_text(names[i]);
 }
 
-static void fill_defaults(struct conf *conf)
+static void fill_defaults(struct conf *conf, const char *text)
 {
     char host[256] = "localhost";
 
@@ -366,6 +369,8 @@ static void fill_defaults(struct conf *conf)
     default_number(&conf->jobs.retry_seconds, 30);
     default_number(&conf->login.hold_quiet_ms, 300);
     default_number(&conf->login.hold_force_ms, 5000);
+    if (!conf_is_given(text, "login", "remember_minutes"))
+        conf->login.remember_minutes = 10;
     default_text(&conf->hash.scheme, "SHA512-CRYPT");
 }
 
@@ -387,7 +392,7 @@ int conf_load(const char *path, struct conf **conf_out, struct err *err)
         }
         conf->path = mem_dup_text(path);
         result = conf_check_given(conf, text, err);
-        fill_defaults(conf);
+        fill_defaults(conf, text);
         if (result == 0)
             result = conf_check(conf, text, err);
     }

@@ -59,6 +59,8 @@ struct conf {
         char *submission; /* not served yet, nor is sieve */
         char *sieve;
         char *lmtp;
+        char *master_user;          /* may log in as anybody; NULL: none */
+        char *master_password_file; /* path; given with it */
     } local;
     struct {
         char *type;  /* "maildir" */
@@ -83,6 +85,9 @@ struct conf {
         unsigned processes;     /* login processes; 0: one a core */
         unsigned hold_quiet_ms; /* default 300 */
         unsigned hold_force_ms; /* default 5000 */
+        /* so long a pair that local has accepted is remembered; default 10, 0:
+           not at all */
+        unsigned remember_minutes;
     } login;
     struct {
         char *scheme;  /* "SHA512-CRYPT" (default) or "YESCRYPT", "BCRYPT" */

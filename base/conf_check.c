@@ -171,6 +171,23 @@ static int check_tls(const struct check *c)
     return 0;
 }
 
+static int check_local(const struct check *c)
+{
+    const struct conf *conf = c->conf;
+
+    if ((conf->local.master_user == NULL) !=
+        (conf->local.master_password_file == NULL))
+        return refuse(c, line_of_value(c->text, "local", NULL, 0),
+                      "local: master_user and master_password_file need each "
+                      "other");
+    if (conf->local.master_password_file != NULL &&
+        conf->local.master_password_file[0] != '/')
+        return refuse(
+            c, line_of_value(c->text, "local", "master_password_file", 0),
+            "master_password_file: not an absolute path");
+    return 0;
+}
+
 static int check_listen(const struct check *c)
 {
     const struct conf *conf = c->conf;
@@ -238,6 +255,7 @@ static int check_numbers(const struct check *c)
         {"login", "processes", conf->login.processes, 256},
         {"login", "hold_quiet_ms", conf->login.hold_quiet_ms, 60000},
         {"login", "hold_force_ms", conf->login.hold_force_ms, 600000},
+        {"login", "remember_minutes", conf->login.remember_minutes, 1440},
         {"hash", "cost", conf->hash.cost, 999999999},
     };
     size_t i;
@@ -298,8 +316,7 @@ static int check_words(const struct check *c)
     return 0;
 }
 
-/* Whether the section has the key at all. */
-static bool is_given(const char *text, const char *section, const char *key)
+bool conf_is_given(const char *text, const char *section, const char *key)
 {
     const char *from = find_section(text, section), *at, *line;
 
@@ -316,10 +333,10 @@ int conf_check_given(const struct conf *conf, const char *text, struct err *err)
 {
     const struct check c = {conf, text, err};
 
-    if (conf->jobs.workers == 0 && is_given(text, "jobs", "workers"))
+    if (conf->jobs.workers == 0 && conf_is_given(text, "jobs", "workers"))
         return refuse(&c, line_of_value(text, "jobs", "workers", 0),
                       "workers: must be 1 or more");
-    if (conf->jobs.per_host == 0 && is_given(text, "jobs", "per_host"))
+    if (conf->jobs.per_host == 0 && conf_is_given(text, "jobs", "per_host"))
         return refuse(&c, line_of_value(text, "jobs", "per_host", 0),
                       "per_host: must be 1 or more");
     return 0;
@@ -330,7 +347,8 @@ int conf_check(const struct conf *conf, const char *text, struct err *err)
     const struct check c = {conf, text, err};
 
     if (check_top(&c) == -1 || check_tls(&c) == -1 || check_listen(&c) == -1 ||
-        check_numbers(&c) == -1 || check_words(&c) == -1)
+        check_local(&c) == -1 || check_numbers(&c) == -1 ||
+        check_words(&c) == -1)
         return -1;
     return 0;
 }

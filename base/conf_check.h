@@ -5,6 +5,8 @@
 #ifndef BASE_CONF_CHECK_H
 #define BASE_CONF_CHECK_H
 
+#include <stdbool.h>
+
 #include "base/conf.h"
 #include "base/err.h"
 
@@ -20,5 +22,8 @@ unsigned conf_line_of_key(const char *text, const char *key, unsigned line,
    written as 0, where none written means the default. */
 int conf_check_given(const struct conf *conf, const char *text,
                      struct err *err);
+
+/* Whether the section has the key at all. */
+bool conf_is_given(const char *text, const char *section, const char *key);
 
 #endif

@@ -153,6 +153,7 @@ void generation_free(struct generation **generation,
     secret_wipe(&g->certificate_pem);
     secret_wipe(&g->key_pem);
     secret_wipe(&g->private_key);
+    secret_wipe(&g->local_password);
     conf_free(&g->conf);
     free(g);
 }
@@ -354,7 +355,9 @@ static int check_named(const struct conf *conf, struct err *err)
 {
     if (check_file(conf, "tls.certificate", conf->tls.certificate, err) == -1 ||
         check_file(conf, "tls.key", conf->tls.key, err) == -1 ||
-        check_file(conf, "tls.ca_file", conf->tls.ca_file, err) == -1)
+        check_file(conf, "tls.ca_file", conf->tls.ca_file, err) == -1 ||
+        check_file(conf, "local.master_password_file",
+                   conf->local.master_password_file, err) == -1)
         return -1;
     if (conf->user && !getpwnam(conf->user))
         return err_set(err, ERR_SETUP, "%s: user: no such user: %s", conf->path,

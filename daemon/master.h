@@ -35,6 +35,7 @@ struct generation {
     struct conf *conf; /* owned */
     int conf_fd;       /* owned; a memory file with its text, for the roles */
     struct secret certificate_pem, key_pem, private_key;
+    struct secret local_password; /* of local.master_user; may be empty */
     uint8_t public_key[SEAL_KEY_SIZE];
     struct master_listener *listeners; /* owned */
     unsigned listener_count;

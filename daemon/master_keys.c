@@ -7,7 +7,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/log.h"
 
 #define KEY_FILE_MAX (1u << 20)
 
@@ -51,6 +54,32 @@ static int read_seal_key(struct generation *g, struct err *err)
     return rc;
 }
 
+/* One line; what stands behind it is not ours to guess. */
+static int read_local_password(struct generation *g, struct err *err)
+{
+    const char *path = g->conf->local.master_password_file;
+    struct secret file;
+    struct stat st;
+    size_t length;
+
+    if (!path)
+        return 0;
+    secret_init(&file);
+    if (read_secret(path, &file, err) == -1)
+        return err_prefix(err, "local.master_password_file");
+    length = file.length > 0 ? strcspn(file.bytes, "\r\n") : 0;
+    if (length > 0 &&
+        strspn(file.bytes + length, "\r\n") == file.length - length)
+        secret_set(&g->local_password, file.bytes, length);
+    secret_wipe(&file);
+    if (g->local_password.length == 0)
+        return err_set(err, ERR_SETUP,
+                       "local.master_password_file: %s: not one line", path);
+    if (stat(path, &st) == 0 && (st.st_mode & S_IROTH))
+        log_warn("%s: everybody may read the master user's password", path);
+    return 0;
+}
+
 int master_read_keys(struct generation *g, struct err *err)
 {
     const struct conf *conf = g->conf;
@@ -63,5 +92,7 @@ int master_read_keys(struct generation *g, struct err *err)
                    ? -1
                    : err_set(err, ERR_SETUP,
                              "%s: tls.certificate without tls.key", conf->path);
+    if (read_local_password(g, err) == -1)
+        return -1;
     return read_seal_key(g, err);
 }

@@ -123,6 +123,9 @@ static json_t *role_message(const struct generation *g, enum child_kind kind,
         json_pack("{s:s,s:s,s:i,s:o}", "m", "role", "role", kind_names[kind],
                   "generation", g->number, "listeners", listeners);
 
+    if ((kind == CHILD_LOGIN || kind == CHILD_JOBS) && g->local_password.bytes)
+        wire_put_bytes(message, "local_password", g->local_password.bytes,
+                       g->local_password.length);
     if (kind == CHILD_JOBS) {
         wire_put_bytes(message, "private_key", g->private_key.bytes,
                        g->private_key.length);

@@ -74,7 +74,9 @@ static void take_listeners(struct role *role, const json_t *list)
 static int take_first_message(struct role *role, struct err *err)
 {
     uint8_t key[SEAL_KEY_SIZE];
+    char password[SEAL_SECRET_MAX];
     json_t *message;
+    long length;
     const char *name;
 
     if (channel_receive_blocking(CHILD_CHANNEL_FD, FIRST_MESSAGE_MS, &message,
@@ -92,6 +94,10 @@ static int take_first_message(struct role *role, struct err *err)
     if (wire_bytes(message, "private_key", key, sizeof(key)) == SEAL_KEY_SIZE)
         secret_set(&role->private_key, key, sizeof(key));
     explicit_bzero(key, sizeof(key));
+    length = wire_bytes(message, "local_password", password, sizeof(password));
+    if (length > 0)
+        secret_set(&role->local_password, password, (size_t)length);
+    explicit_bzero(password, sizeof(password));
     take_listeners(role, json_object_get(message, "listeners"));
     json_decref(message);
     return 0;
@@ -143,6 +149,7 @@ int role_run(const char *name)
     loop_run(role.loop);
     log_debug("ends");
     secret_wipe(&role.private_key);
+    secret_wipe(&role.local_password);
     secret_wipe(&role.key_pem);
     _exit(0); /* the kernel takes back the rest */
 }

@@ -11,6 +11,7 @@
  *   certificate, key     PEM texts: login, smtp (absent: no TLS)
  *   public_key           login, smtp, state
  *   private_key          jobs
+ *   local_password       login, jobs: of conf->local.master_user (absent: none)
  *
  * Later, master -> role: "drain" (end when the last session has ended); and
  * what account/wire.h lists. role -> master: "ready" once it serves.
@@ -55,7 +56,8 @@ struct role {
     unsigned listener_count;
     bool has_public_key;
     uint8_t public_key[SEAL_KEY_SIZE];
-    struct secret private_key; /* empty unless given */
+    struct secret private_key;    /* empty unless given */
+    struct secret local_password; /* the same; of conf->local.master_user */
     struct secret certificate_pem, key_pem;
     /* called for each later message of master; set by the role */
     void (*on_message)(void *ctx, json_t *message, int fd);

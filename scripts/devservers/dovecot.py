@@ -1,5 +1,6 @@
 """Dovecot in a directory: the legacy server and the local one."""
 
+import hashlib
 import os
 import pwd
 import shutil
@@ -102,6 +103,14 @@ namespace inbox {{
 # The order of UID and UIDVALIDITY in a UIDL is not legacy's: what survives a
 # migration must have been carried over, not computed alike.
 LOCAL = """\
+# mailhaul logs in as anybody, by the authorization name of PLAIN; the next
+# passdb then says whether there is such a user here, and hashes nothing
+passdb {{
+  driver = passwd-file
+  args = {dir}/masters
+  master = yes
+  result_success = continue
+}}
 passdb {{
   driver = sql
   args = {dir}/sql.conf
@@ -177,8 +186,15 @@ class Dovecot:
             sql = self.folder / "sql.conf"
             sql.write_text(SQL.format(auth_db=s.auth_db))
             sql.chmod(0o644)
+            self._write_masters(s.master_password)
         self.conf.write_text(COMMON.format(accounts=accounts, **words))
         self.conf.chmod(0o644)
+
+    def _write_masters(self, password):
+        digest = hashlib.sha256(password.encode()).hexdigest()
+        masters = self.folder / "masters"
+        masters.write_text(f"mailhaul:{{SHA256.HEX}}{digest}\n")
+        masters.chmod(0o644)
 
     def _make_mail(self):
         mail = self.folder / "mail"

@@ -26,6 +26,8 @@ local:
   imap: {local_imap}
   pop3: {local_pop3}
   lmtp: lmtp://127.0.0.1:{local_lmtp}
+  master_user: mailhaul
+  master_password_file: {dir}/local-master
 store:
   type: maildir
   path: "{store}/{{domain}}/{{local}}/Maildir"
@@ -42,6 +44,7 @@ login:
   processes: {login_processes}
   hold_quiet_ms: 300
   hold_force_ms: 5000
+  remember_minutes: {remember_minutes}
 hash:
   scheme: SHA512-CRYPT
   cost: 1000
@@ -78,6 +81,9 @@ class Node:
     def configure(self):
         s = self.settings
         is_root = os.getuid() == 0
+        secret = self.folder / "local-master"
+        secret.touch(0o600)
+        secret.write_text(s.master_password + "\n")
         self.conf.write_text(CONFIG.format(
             dir=self.folder, ca=self.ca, domain=s.domain, store=s.store,
             user=f"user: {s.owner}\n" if is_root else "",
@@ -86,6 +92,7 @@ class Node:
             local_pop3=tls_url("pop3", s.local_tls, self.local),
             local_lmtp=self.local["lmtp"],
             login_processes=s.login_processes, workers=s.workers,
+            remember_minutes=s.remember_minutes,
             delta_seconds=s.delta_seconds, log_level=s.log_level,
             trail_inbox_seconds=s.trail_inbox_seconds,
             trail_seconds=s.trail_seconds, **self.ports))

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pwd
+import secrets
 import grp
 import shlex
 import shutil
@@ -52,6 +53,9 @@ class Settings:
     trail_seconds: int = 5
     hold_seconds: int = 20
     log_level: str = "info"
+    remember_minutes: int = 10
+    master_password: str = dataclasses.field(
+        default_factory=lambda: secrets.token_urlsafe(24))
     legacy_conf: str = ""  # lines of Dovecot's configuration, for legacy
     local_conf: str = ""  # and for local
 

@@ -49,10 +49,12 @@ static const char whole[] =
     "local:\n"
     "  imap: imap://127.0.0.1:10143\n"
     "  lmtp: lmtp://127.0.0.1:10024\n"
+    "  master_user: mailhaul\n"
+    "  master_password_file: /etc/mailhaul/local-master\n"
     "store: {type: maildir, path: \"/var/mail/{domain}/{local}\", owner: v}\n"
     "provision: {dovecot: dovecot/auth.db, doveadm: [doveadm, -v]}\n"
     "jobs: {workers: 7, per_host: 9, retry_seconds: 3}\n"
-    "login: {processes: 2, hold_quiet_ms: 100}\n"
+    "login: {processes: 2, hold_quiet_ms: 100, remember_minutes: 0}\n"
     "hash: {scheme: YESCRYPT, cost: 5}\n";
 
 static void test_every_key_is_read(void **state)
@@ -78,6 +80,10 @@ static void test_every_key_is_read(void **state)
     assert_int_equal(conf->listen[2].tls, TLS_NONE);
     assert_true(conf->listen[2].plain_auth);
     assert_string_equal(conf->local.lmtp, "lmtp://127.0.0.1:10024");
+    assert_string_equal(conf->local.master_user, "mailhaul");
+    assert_string_equal(conf->local.master_password_file,
+                        "/etc/mailhaul/local-master");
+    assert_int_equal(conf->login.remember_minutes, 0);
     assert_string_equal(conf->store.owner, "v");
     assert_int_equal(conf->provision.doveadm.count, 2);
     assert_int_equal(conf->provision.command.count, 0);
@@ -106,6 +112,8 @@ static void test_what_is_not_written_is_default(void **state)
     assert_int_equal(conf->roles.count, 3);
     assert_int_equal(conf->jobs.per_host, 8);
     assert_int_equal(conf->login.hold_quiet_ms, 300);
+    assert_int_equal(conf->login.remember_minutes, 10);
+    assert_null(conf->local.master_user);
     assert_string_equal(conf->hash.scheme, "SHA512-CRYPT");
     joined = conf_state_path(conf, "ledger");
     assert_string_equal(joined, "/var/lib/mailhaul/ledger");
@@ -179,6 +187,10 @@ static void test_values_are_bounded(void **state)
     refused("store:\n  path: mail\n", 2, "absolute");
     refused("state_dir: here\n", 1, "absolute");
     refused("database: mysql:x\n", 1, "sqlite");
+    refused("login:\n  remember_minutes: 2000\n", 2, "2000");
+    refused("local:\n  master_user: m\n", 1, "need each other");
+    refused("local:\n  master_user: m\n  master_password_file: here\n", 3,
+            "absolute");
     refused("hash:\n  scheme: MD5\n", 2, "MD5");
 }
 
