@@ -1,5 +1,7 @@
 #include "account/command.h"
 
+#include <pwd.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "account/command_parts.h"
@@ -7,6 +9,8 @@
 #include "account/wire.h"
 #include "account/work.h"
 #include "db/audit.h"
+
+#define REASON_MAX 400
 
 static const struct {
     const char *name;
@@ -27,6 +31,7 @@ static const struct {
     {"migrate", command_migrate},
     {"cutover", command_cutover},
     {"status", command_status},
+    {"audit", command_audit_list},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -48,17 +53,44 @@ int command_run(struct command *c, const json_t *request, json_t **result_out,
                 struct err *err)
 {
     command_fn *run = command_named(wire_text(request, "cmd"));
+    const char *reason = wire_text(request, "reason");
+    struct difference difference = {.was = ""};
     json_t *result;
+    int rc;
 
     if (!run)
         return err_set(err, ERR_SETUP, "no such command");
+    if (reason && strlen(reason) > REASON_MAX)
+        return err_set(err, ERR_SETUP, "--reason: too long");
     result = json_object();
-    if (run(c, request, result, err) == -1) {
+    c->reason = reason ? reason : "";
+    c->difference = &difference;
+    rc = run(c, request, result, err);
+    c->difference = NULL;
+    c->reason = NULL;
+    if (rc == -1) {
         json_decref(result);
         return -1;
     }
     *result_out = result;
     return 0;
+}
+
+/* A server's words may have been cut inside a UTF-8 character. */
+json_t *command_text_json(const char *text)
+{
+    char ascii[DIFFERENCE_MAX];
+    json_t *json;
+    size_t i;
+
+    if (!text || !*text)
+        return json_null();
+    if ((json = json_string(text)))
+        return json;
+    for (i = 0; text[i] && i < sizeof(ascii) - 1; i++)
+        ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
+    ascii[i] = '\0';
+    return json_string(ascii);
 }
 
 int command_need_domain(struct command *c, const char *name, struct domain *out,
@@ -118,14 +150,64 @@ void command_stop(struct command *c, int64_t account_id)
         c->stopped[c->stopped_count++] = account_id;
 }
 
-int command_audit(struct command *c, int64_t account_id, const char *event,
-                  const char *detail, struct err *err)
+static void note_difference(struct command *c, bool has_changed,
+                            const struct difference *difference)
 {
-    struct audit_entry entry = {.at = c->now_ms,
-                                .account_id = account_id,
-                                .actor = c->actor,
-                                .event = event,
-                                .detail = detail};
+    if (has_changed && c->difference)
+        *c->difference = *difference;
+}
 
-    return audit_append(c->db, &entry, err);
+int command_store(struct command *c, const struct account *a, struct err *err)
+{
+    struct difference difference;
+    struct account was;
+
+    if (account_get(c->db, a->id, &was, err) == -1 ||
+        account_update(c->db, a, err) == -1)
+        return -1;
+    note_difference(c, account_difference(&was, a, &difference), &difference);
+    return 0;
+}
+
+int command_store_domain(struct command *c, const struct domain *d,
+                         struct err *err)
+{
+    struct difference difference;
+    struct domain was;
+
+    if (domain_get(c->db, d->id, &was, err) == -1 ||
+        domain_update(c->db, d, err) == -1)
+        return -1;
+    note_difference(c, domain_difference(&was, d, &difference), &difference);
+    return 0;
+}
+
+void command_actor(uid_t uid, char out[COMMAND_ACTOR_MAX])
+{
+    const struct passwd *user = getpwuid(uid);
+
+    if (user)
+        snprintf(out, COMMAND_ACTOR_MAX, "uid %u (%.32s)", (unsigned)uid,
+                 user->pw_name);
+    else
+        snprintf(out, COMMAND_ACTOR_MAX, "uid %u", (unsigned)uid);
+}
+
+int command_audit(struct command *c, int64_t account_id, const char *event,
+                  const char *about, struct err *err)
+{
+    struct audit_entry entry = {
+        .at = c->now_ms,
+        .account_id = account_id,
+        .actor = c->actor,
+        .event = event,
+        .address = about,
+        .reason = c->reason,
+        .was = c->difference ? c->difference->was : NULL,
+        .became = c->difference ? c->difference->became : NULL};
+    int rc = audit_append(c->db, &entry, err);
+
+    if (c->difference)
+        c->difference->was[0] = c->difference->became[0] = '\0';
+    return rc;
 }

@@ -12,7 +12,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
+#include "account/difference.h"
 #include "account/provision.h"
 #include "account/seal.h"
 #include "base/err.h"
@@ -22,12 +24,19 @@ struct command {
     struct db *db;               /* in a transaction of this command's own */
     struct provision *provision; /* NULL while no daemon runs */
     const uint8_t *public_key;   /* SEAL_KEY_SIZE bytes; NULL: none */
-    const char *actor;           /* "uid 0" */
+    const char *actor;           /* "uid 0 (root)" */
     int64_t now_ms;              /* Unix */
     bool has_queued;             /* out: jobs were queued */
     int64_t stopped[64];         /* out: accounts whose leased job must end */
     unsigned stopped_count;
+    const char *reason;            /* "" : none was given; set by command_run */
+    struct difference *difference; /* owned by command_run; of the last row that
+                                      was stored, until it is in the audit */
 };
+
+/* "uid 0 (root)" into out: who calls, for the audit. */
+#define COMMAND_ACTOR_MAX 64
+void command_actor(uid_t uid, char out[COMMAND_ACTOR_MAX]);
 
 /* Run request; *result_out is a new reference. -1: nothing of it may be
    committed; ERR_SETUP for what the administrator asked wrongly. */

@@ -15,23 +15,6 @@ static json_t *time_or_null(int64_t at)
     return at ? json_integer(at) : json_null();
 }
 
-/* A server's words may have been cut inside a UTF-8 character. */
-static json_t *text_or_null(const char *text)
-{
-    char ascii[512];
-    json_t *json;
-    size_t i;
-
-    if (!*text)
-        return json_null();
-    if ((json = json_string(text)))
-        return json;
-    for (i = 0; text[i] && i < sizeof(ascii) - 1; i++)
-        ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
-    ascii[i] = '\0';
-    return json_string(ascii);
-}
-
 json_t *command_account_json(const struct account *a, const char *domain)
 {
     json_t *json =
@@ -49,10 +32,10 @@ json_t *command_account_json(const struct account *a, const char *domain)
                         "bytes_total", (json_int_t)a->bytes_total, "set_aside",
                         (json_int_t)a->set_aside));
     json_object_update_new(
-        json,
-        json_pack("{s:o,s:o,s:o}", "last_error", text_or_null(a->last_error),
-                  "last_error_kind", text_or_null(a->last_error_kind),
-                  "last_error_at", time_or_null(a->last_error_at)));
+        json, json_pack("{s:o,s:o,s:o}", "last_error",
+                        command_text_json(a->last_error), "last_error_kind",
+                        command_text_json(a->last_error_kind), "last_error_at",
+                        time_or_null(a->last_error_at)));
     return json;
 }
 
@@ -161,7 +144,7 @@ int command_account_pause(struct command *c, const json_t *args, json_t *result,
                        a.address);
     a.copy = COPY_PAUSED;
     a.wants_flip = false;
-    if (account_update(c->db, &a, err) == -1 ||
+    if (command_store(c, &a, err) == -1 ||
         command_audit(c, a.id, "account pause", a.address, err) == -1)
         return -1;
     /* but a password that was learnt stays learnt */
@@ -199,7 +182,7 @@ int command_set_going(struct command *c, struct account *a,
         *what_out = a->copy == COPY_NONE ? "start" : "resume";
         a->copy = copy_to_go_on(a);
         a->last_error[0] = a->last_error_kind[0] = '\0';
-        if (account_update(c->db, a, err) == -1)
+        if (command_store(c, a, err) == -1)
             return -1;
         break;
     case COPY_INITIAL:
@@ -260,8 +243,10 @@ int command_account_remove(struct command *c, const json_t *args,
     }
     if (c->provision && provision_remove(c->provision, a.address, err) == -1)
         return -1;
-    if (account_delete(c->db, a.id, err) == -1 ||
-        command_audit(c, a.id, "account remove", a.address, err) == -1)
+    if (account_delete(c->db, a.id, err) == -1)
+        return -1;
+    account_difference(&a, NULL, c->difference);
+    if (command_audit(c, a.id, "account remove", a.address, err) == -1)
         return -1;
     return json_object_set_new(result, "removed", json_string(a.address));
 }
@@ -292,7 +277,7 @@ static int cut_over(struct command *c, struct account *a,
         a->wants_flip = true;
         a->next_flip_at = 0;
         a->hold_failures = 0;
-        if (account_update(c->db, a, err) == -1 ||
+        if (command_store(c, a, err) == -1 ||
             command_audit(c, a->id, "cutover", a->address, err) == -1)
             return -1;
         if (a->copy == COPY_DELTA &&

@@ -202,8 +202,10 @@ int command_domain_add(struct command *c, const json_t *args, json_t *result,
         return -1;
     if (found)
         return err_set(err, ERR_SETUP, "%s is there already", d.name);
-    if (domain_insert(c->db, &d, err) == -1 ||
-        command_audit(c, 0, "domain add", d.name, err) == -1)
+    if (domain_insert(c->db, &d, err) == -1)
+        return -1;
+    domain_difference(NULL, &d, c->difference);
+    if (command_audit(c, 0, "domain add", d.name, err) == -1)
         return -1;
     return json_object_update_new(result, domain_json(&d));
 }
@@ -216,7 +218,7 @@ int command_domain_set(struct command *c, const json_t *args, json_t *result,
 
     if (!name || command_need_domain(c, name, &d, err) == -1 ||
         take_options(args, &d, err) == -1 ||
-        domain_update(c->db, &d, err) == -1 ||
+        command_store_domain(c, &d, err) == -1 ||
         command_audit(c, 0, "domain set", d.name, err) == -1)
         return -1;
     return json_object_update_new(result, domain_json(&d));
@@ -264,7 +266,7 @@ static int set_enabled(struct command *c, const json_t *args, bool is_enabled,
     if (!name || command_need_domain(c, name, &d, err) == -1)
         return -1;
     d.is_enabled = is_enabled;
-    if (domain_update(c->db, &d, err) == -1 ||
+    if (command_store_domain(c, &d, err) == -1 ||
         command_audit(c, 0, is_enabled ? "domain enable" : "domain disable",
                       d.name, err) == -1)
         return -1;
@@ -292,8 +294,10 @@ int command_domain_remove(struct command *c, const json_t *args, json_t *result,
     struct domain d;
 
     if (!name || command_need_domain(c, name, &d, err) == -1 ||
-        domain_delete(c->db, d.id, err) == -1 ||
-        command_audit(c, 0, "domain remove", d.name, err) == -1)
+        domain_delete(c->db, d.id, err) == -1)
+        return -1;
+    domain_difference(&d, NULL, c->difference);
+    if (command_audit(c, 0, "domain remove", d.name, err) == -1)
         return -1;
     return json_object_set_new(result, "removed", json_string(d.name));
 }

@@ -131,8 +131,10 @@ static const char *create(struct migrate *m, struct wanted *w, struct err *err)
     /* proven by the first login of the worker, not before */
     a->password_state = PASSWORD_NONE;
     a->created_at = m->c->now_ms;
-    if (account_insert(m->c->db, a, err) == -1 ||
-        command_audit(m->c, a->id, "account create", a->address, err) == -1)
+    if (account_insert(m->c->db, a, err) == -1)
+        return NULL;
+    account_difference(NULL, a, m->c->difference);
+    if (command_audit(m->c, a->id, "account create", a->address, err) == -1)
         return NULL;
     return "create";
 }
@@ -160,7 +162,7 @@ static int change(struct migrate *m, struct wanted *w, struct err *err)
         if (account_hash_set(m->c->db, a->id, NULL, err) == -1)
             return -1;
     }
-    if (account_update(m->c->db, a, err) == -1 ||
+    if (command_store(m->c, a, err) == -1 ||
         command_audit(m->c, a->id, "account update", a->address, err) == -1)
         return -1;
     return 0;

@@ -7,6 +7,7 @@
 
 #include "account/command.h"
 #include "db/accounts.h"
+#include "db/audit.h"
 #include "db/domains.h"
 #include "db/jobs.h"
 
@@ -19,7 +20,7 @@ command_fn command_domain_add, command_domain_set, command_domain_list,
     command_domain_remove;
 command_fn command_account_list, command_account_show, command_account_pause,
     command_account_resume, command_account_remove;
-command_fn command_migrate, command_cutover, command_status;
+command_fn command_migrate, command_cutover, command_status, command_audit_list;
 
 /* The domain or account that args name ("name", "address"), or ERR_SETUP "no
    such ...". */
@@ -36,8 +37,20 @@ int command_queue(struct command *c, const struct account *a,
                   const struct domain *d, enum job_kind kind, struct err *err);
 /* Remember that a leased job of the account must end. */
 void command_stop(struct command *c, int64_t account_id);
+/* Write the row, and remember what it changes for the next command_audit(). */
+int command_store(struct command *c, const struct account *a, struct err *err);
+int command_store_domain(struct command *c, const struct domain *d,
+                         struct err *err);
+/* One entry: who, when, why, and what the rows stored since the last one were
+   before and after. about: an address, or the name of a domain. */
 int command_audit(struct command *c, int64_t account_id, const char *event,
-                  const char *detail, struct err *err);
+                  const char *about, struct err *err);
+
+/* A row's text as JSON: null if it is "" or NULL, '?' for what is no UTF-8. */
+json_t *command_text_json(const char *text);
+
+/* One entry of the audit as JSON. New reference. */
+json_t *command_audit_json(const struct audit_entry *entry);
 
 /* One account as JSON: what a list shows of it. New reference. */
 json_t *command_account_json(const struct account *a, const char *domain);

@@ -79,13 +79,13 @@ static int run_here(struct cli *cli, const json_t *request, json_t **result_out,
                     struct err *err)
 {
     uint8_t key[SEAL_KEY_SIZE];
-    char actor[32];
+    char actor[COMMAND_ACTOR_MAX];
     struct provision *provision = NULL;
     struct command c = {
         .db = cli->db, .actor = actor, .now_ms = clock_unix_ms()};
     int rc;
 
-    snprintf(actor, sizeof(actor), "uid %u", (unsigned)getuid());
+    command_actor(getuid(), actor);
     if (read_public_key(cli->conf, key))
         c.public_key = key;
     if (provision_open(cli->conf, &provision, err) == -1)

@@ -73,6 +73,13 @@ static const struct cli_option verify_options[] = {
     {"full", OPTION_FLAG, "compare every byte (always done)"},
     {NULL, OPTION_FLAG, NULL}};
 
+static const struct cli_option audit_options[] = {
+    {"domain", OPTION_TEXT, "D   of this domain and its accounts"},
+    {"since", OPTION_TEXT,
+     "TIME   from then on: \"2026-03-01 12:00\", 30m, 2h, 7d"},
+    {"limit", OPTION_NUMBER, "N   the newest N (100)"},
+    {NULL, OPTION_FLAG, NULL}};
+
 static const struct cli_option no_options[] = {{NULL, OPTION_FLAG, NULL}};
 
 static const struct cli_command commands[] = {
@@ -112,6 +119,9 @@ static const struct cli_command commands[] = {
      1, cli_verify},
     {"cutover", "ADDRESS | --domain D", "flip now", domain_option, "address", 0,
      1, cli_cutover},
+    {"audit", "[ADDRESS] [--domain D] [--since TIME] [--limit N]",
+     "who changed what, when and why", audit_options, "address", 0, 1,
+     cli_audit},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -124,7 +134,8 @@ static void print_usage(FILE *to)
     fputs("\n  -c FILE   the configuration (" CONF_PATH ")\n"
           "  --json    print one JSON document\n"
           "  --version\n"
-          "\n`mailhaul COMMAND --help` tells more.\n",
+          "\n`mailhaul COMMAND --help` tells more. Commands that change "
+          "something\ntake --reason TEXT, which the audit keeps.\n",
           to);
 }
 
@@ -217,10 +228,13 @@ static int take_options(const struct cli_command *command, struct cli *cli,
     }
     longs[count] = (struct option){"json", no_argument, NULL, 'j'};
     longs[count + 1] = (struct option){"help", no_argument, NULL, 'h'};
+    longs[count + 2] = (struct option){"reason", required_argument, NULL, 'r'};
     optind = 0;
     while ((option = getopt_long(argc, argv, "h", longs, &index)) != -1) {
         if (option == 'j') {
             cli->is_json = true;
+        } else if (option == 'r') {
+            json_object_set_new(request, "reason", json_string(optarg));
         } else if (option == 'h') {
             print_help(command, stdout);
             return -1;

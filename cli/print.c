@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -85,6 +86,44 @@ const char *cli_time(json_int_t unix_ms)
     localtime_r(&seconds, &local);
     strftime(text, TEXT_SIZE, "%Y-%m-%d %H:%M:%S", &local);
     return text;
+}
+
+static json_int_t parse_ago(const char *text)
+{
+    static const char units[] = "smhd";
+    static const long long seconds[] = {1, 60, 3600, 86400};
+    char *end;
+    long long count;
+    const char *unit;
+
+    errno = 0;
+    count = strtoll(text, &end, 10);
+    if (end == text || errno || count < 0 || count > 100000000000000)
+        return -1;
+    if (*end == '\0')
+        return count; /* Unix ms */
+    unit = strchr(units, *end);
+    if (!unit || end[1] || count > 1000000000)
+        return -1;
+    return (json_int_t)time(NULL) * 1000 - count * seconds[unit - units] * 1000;
+}
+
+json_int_t cli_time_parse(const char *text)
+{
+    static const char *const forms[] = {
+        "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M",
+        "%Y-%m-%dT%H:%M",    "%Y-%m-%d",
+    };
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        struct tm local = {.tm_isdst = -1};
+        const char *end = strptime(text, forms[i], &local);
+
+        local.tm_isdst = -1;
+        if (end && *end == '\0')
+            return (json_int_t)mktime(&local) * 1000;
+    }
+    return parse_ago(text);
 }
 
 const char *cli_bar(double share, int width)

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "account/difference.h"
 #include "account/wire.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -126,6 +127,7 @@ void state_audit(struct state *s, int64_t account_id, const char *event,
                  const char *format, ...)
 {
     char detail[512];
+    struct account account;
     struct audit_entry entry = {.at = clock_unix_ms(),
                                 .account_id = account_id,
                                 .actor = "state",
@@ -137,6 +139,28 @@ void state_audit(struct state *s, int64_t account_id, const char *event,
     va_start(args, format);
     vsnprintf(detail, sizeof(detail), format, args);
     va_end(args);
+    if (account_id && state_load(s, account_id, &account, NULL))
+        entry.address = account.address;
+    state_write(s);
+    state_must(audit_append(s->db, &entry, &err), &err);
+}
+
+void state_audit_change(struct state *s, const struct account *was,
+                        const struct account *is, const char *event,
+                        const char *why)
+{
+    struct difference difference;
+    struct audit_entry entry = {.at = clock_unix_ms(),
+                                .account_id = is->id,
+                                .actor = "state",
+                                .event = event,
+                                .address = is->address,
+                                .was = difference.was,
+                                .became = difference.became,
+                                .reason = why};
+    struct err err;
+
+    account_difference(was, is, &difference);
     state_write(s);
     state_must(audit_append(s->db, &entry, &err), &err);
 }
@@ -168,6 +192,7 @@ bool state_change(struct state *s, struct account *account,
                   enum account_event event, const char *why)
 {
     struct account_state next = {account->route, account->copy, account->epoch};
+    struct account was;
     struct err err;
 
     if (lifecycle_apply(&next, event, &err) == -1) {
@@ -175,18 +200,15 @@ bool state_change(struct state *s, struct account *account,
                   account_event_name(event), err.text);
         return false;
     }
-    state_audit(s, account->id, account_event_name(event),
-                "route=%s->%s copy=%s->%s epoch=%lld->%lld %s",
-                account_route_name(account->route),
-                account_route_name(next.route),
-                account_copy_name(account->copy), account_copy_name(next.copy),
-                (long long)account->epoch, (long long)next.epoch, why);
     log_info("account %s %s route=%s copy=%s epoch=%lld %s", account->address,
              account_event_name(event), account_route_name(next.route),
              account_copy_name(next.copy), (long long)next.epoch, why);
     account->route = next.route;
     account->copy = next.copy;
     account->epoch = next.epoch;
+    if (!state_load(s, account->id, &was, NULL))
+        return false;
+    state_audit_change(s, &was, account, account_event_name(event), why);
     state_store(s, account);
     return true;
 }

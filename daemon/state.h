@@ -142,6 +142,10 @@ void state_forget_peer(struct state *s, const struct state_peer *peer);
 void state_must(int rc, const struct err *err);
 void state_audit(struct state *s, int64_t account_id, const char *event,
                  const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* What a row was (NULL: it is new) and is, before it is stored. */
+void state_audit_change(struct state *s, const struct account *was,
+                        const struct account *is, const char *event,
+                        const char *why);
 /* The row, and its domain (may be NULL); false if it is gone. */
 bool state_load(struct state *s, int64_t account_id, struct account *account,
                 struct domain *domain);

@@ -132,7 +132,7 @@ static void on_message(void *ctx, json_t *message, int fd)
     struct state *s = client->state;
     const char *cmd = wire_text(message, "cmd");
     bool is_verify = cmd && strcmp(cmd, "verify") == 0;
-    char actor[32];
+    char actor[COMMAND_ACTOR_MAX];
     struct command c = {
         .db = s->db,
         .provision = s->provision,
@@ -145,8 +145,7 @@ static void on_message(void *ctx, json_t *message, int fd)
 
     if (fd >= 0)
         close(fd);
-    snprintf(actor, sizeof(actor), "uid %u",
-             (unsigned)channel_peer_uid(client->channel));
+    command_actor(channel_peer_uid(client->channel), actor);
     state_settle(s); /* what others wrote is not undone with this command */
     if (!s->is_full)
         state_write(s);

@@ -256,7 +256,7 @@ static bool insert(struct state *s, const json_t *message, struct found *f)
         return false;
     log_info("account %s learnt via=%s", a->address,
              log_safe(wire_text(message, "via")));
-    state_audit(s, a->id, "learnt", "route=legacy copy=initial epoch=1");
+    state_audit_change(s, NULL, a, "learnt", wire_text(message, "via"));
     return true;
 }
 
@@ -353,15 +353,17 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
 
 void state_routes_confirm(struct state *s, int64_t account_id)
 {
-    struct account account;
+    struct account account, was;
 
     if (s->is_full || !state_load(s, account_id, &account, NULL) ||
         account.route != ROUTE_LOCAL ||
         account.password_state != PASSWORD_LEARNT)
         return;
+    was = account;
     account.password_state = PASSWORD_CONFIRMED;
     state_store(s, &account);
-    state_audit(s, account.id, "confirmed", "local accepts the password");
+    state_audit_change(s, &was, &account, "confirmed",
+                       "local accepts the password");
 }
 
 /* --- what waits */

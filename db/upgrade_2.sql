@@ -152,4 +152,7 @@ ALTER TABLE audit ADD COLUMN was TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN became TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN reason TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN address TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN domain TEXT NOT NULL DEFAULT '';
 CREATE INDEX audit_by_time ON audit (at);
+CREATE INDEX audit_by_address ON audit (address, id) WHERE address <> '';
+CREATE INDEX audit_by_domain ON audit (domain, id) WHERE domain <> '';

@@ -379,13 +379,22 @@ static void test_audit_is_read_newest_first(void **state)
     append(1, "flip", "");
     append(0, "domain", " add");
     seen[0] = '\0';
-    assert_int_equal(audit_each(db, 0, 3, note_event, NULL, NULL), 0);
+    assert_int_equal(
+        audit_each(db, &(struct audit_filter){.account_id = 0, .limit = 3},
+                   note_event, NULL, NULL),
+        0);
     assert_string_equal(seen, "domain add flip learnt:b ");
     seen[0] = '\0';
-    assert_int_equal(audit_each(db, 1, 9, note_event, NULL, NULL), 0);
+    assert_int_equal(
+        audit_each(db, &(struct audit_filter){.account_id = 1, .limit = 9},
+                   note_event, NULL, NULL),
+        0);
     assert_string_equal(seen, "flip learnt ");
     seen[0] = '\0';
-    assert_int_equal(audit_each(db, 0, 9, note_event, &one, NULL), 0);
+    assert_int_equal(
+        audit_each(db, &(struct audit_filter){.account_id = 0, .limit = 9},
+                   note_event, &one, NULL),
+        0);
     assert_string_equal(seen, "domain add ");
 }
 
@@ -406,7 +415,10 @@ static void test_audit_can_only_grow(void **state)
         assert_int_equal(db_run(s, &err), -1);
     }
     seen[0] = '\0';
-    assert_int_equal(audit_each(db, 0, 9, note_event, NULL, NULL), 0);
+    assert_int_equal(
+        audit_each(db, &(struct audit_filter){.account_id = 0, .limit = 9},
+                   note_event, NULL, NULL),
+        0);
     assert_string_equal(seen, "flip ");
 }
 
