@@ -212,6 +212,7 @@ static int decode_answer(const json_t *message, struct directory_answer *out,
     out->answer = (enum route_answer)answer;
     out->account_id = wire_int(message, "account", 0);
     out->epoch = wire_int(message, "epoch", 0);
+    out->version = wire_int(message, "version", 0);
     out->password_state =
         password == -1 ? PASSWORD_NONE : (enum password_state)password;
     if (copy_text(message, "address", out->address, sizeof(out->address),
@@ -294,6 +295,31 @@ static void on_release(struct directory *d, int64_t account_id, int64_t epoch)
     d->ops->on_release(d->ctx, account_id, epoch);
 }
 
+static const char *text_or(const char *text, const char *missing)
+{
+    return text != NULL ? text : missing;
+}
+
+static void on_kick(struct directory *d, const json_t *message)
+{
+    int64_t account_id = wire_int(message, "account", 0);
+    const char *service = text_or(wire_text(message, "service"), "all");
+
+    log_debug("directory kick account=%lld service=%s", (long long)account_id,
+              log_safe(service));
+    if (d->ops->on_kick != NULL)
+        d->ops->on_kick(d->ctx, account_id,
+                        text_or(wire_text(message, "address"), ""), service,
+                        text_or(wire_text(message, "reason"), "kicked"));
+}
+
+static void on_forget(struct directory *d, const json_t *message)
+{
+    if (d->ops->on_forget != NULL)
+        d->ops->on_forget(d->ctx, wire_int(message, "account", 0),
+                          text_or(wire_text(message, "address"), ""));
+}
+
 /* A state process that started anew has undone the holds of the last one, and
    nobody will release them: what it has not told again is over. */
 static void release_forgotten(struct directory *d)
@@ -328,6 +354,10 @@ static void directory_on_message(void *ctx, json_t *message, int fd)
             on_answer(d, message);
         else if (strcmp(m, "hold") == 0)
             on_hold(d, message);
+        else if (strcmp(m, "kick") == 0)
+            on_kick(d, message);
+        else if (strcmp(m, "forget") == 0)
+            on_forget(d, message);
         else if (strcmp(m, "release") == 0)
             on_release(d, wire_int(message, "account", 0),
                        wire_int(message, "epoch", 0));

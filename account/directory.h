@@ -37,6 +37,15 @@ struct directory_ops {
     /* The hold with that epoch is over (flipped or not): what was ended for it
        has been; what is still running may go on; nothing more is to be ended.*/
     void (*on_release)(void *ctx, int64_t account_id, int64_t epoch);
+    /* End every session of the account now, and of those who were let through
+       under that address before there was one; what is logging in must ask
+       again. service: "login", "submission", "all"; reason: one word. NULL for
+       a role without sessions. */
+    void (*on_kick)(void *ctx, int64_t account_id, const char *address,
+                    const char *service, const char *reason);
+    /* No password of the account that was seen to be good counts any more.
+       NULL for a role that remembers none. */
+    void (*on_forget)(void *ctx, int64_t account_id, const char *address);
 };
 
 /* socket_path: state's socket. role: "login" or "smtp". Connects from the first
@@ -52,6 +61,7 @@ struct directory_answer {
     enum route_answer answer; /* never ROUTE_WAIT: state waits for us */
     int64_t account_id;       /* 0 if there is none */
     int64_t epoch;
+    int64_t version; /* of the passwords local takes; 0: nobody can tell */
     enum password_state password_state;
     char address[ADDRESS_MAX];     /* canonical */
     char legacy_user[ADDRESS_MAX]; /* name to log in with on legacy */

@@ -212,6 +212,14 @@ int provision_served_epoch(struct provision *p, const char *address,
                : auth_active_epoch(p->auth, address, epoch_out, err);
 }
 
+int provision_password_version(struct provision *p, const char *address,
+                               int64_t *version_out, struct err *err)
+{
+    *version_out = 0;
+    return p->auth == NULL ? 0
+                           : auth_version(p->auth, address, version_out, err);
+}
+
 int provision_count(struct provision *p, int64_t *count_out, struct err *err)
 {
     *count_out = INT64_MAX;

@@ -41,6 +41,10 @@ int provision_remove(struct provision *p, const char *address, struct err *err);
    be known. */
 int provision_served_epoch(struct provision *p, const char *address,
                            int64_t *epoch_out, struct err *err);
+/* A number that changes with every change of the passwords that local takes for
+   the address; 0: nobody can tell. */
+int provision_password_version(struct provision *p, const char *address,
+                               int64_t *version_out, struct err *err);
 /* How many accounts local serves, as far as it has been told; INT64_MAX where
    that cannot be known. */
 int provision_count(struct provision *p, int64_t *count_out, struct err *err);

@@ -14,9 +14,18 @@
  *   busy     account, epoch                    the hold cannot begin now
  * state -> login, smtp
  *   answer   id, answer, account, address, epoch, password_state, legacy_user,
- *            local_user, imap, pop3, smtp (URLs; absent: none)
+ *            local_user, imap, pop3, smtp (URLs; absent: none),
+ *            version (of the passwords local takes, when it serves; 0 or
+ *            absent: nobody can tell)
  *   hold     account, address, epoch, quiet_within_ms
  *   release  account, epoch
+ *   kick     account, address, service (login|submission|all), reason
+ *                                              its sessions end now, those too
+ *                                              that began before there was an
+ *                                              account of that address; what is
+ *                                              logging in asks again
+ *   forget   account, address                  no password of it that was seen
+ *                                              to be good counts any more
  *   welcome                                    after hello, once every hold in
  *                                              force has been sent: any other
  *                                              hold this process remembers is

@@ -166,6 +166,14 @@ void state_peers_announce(struct state *s, const char *role, pid_t pid,
                           bool is_alive);
 /* Send a copy of message (taken) to every connected login and smtp process. */
 void state_peers_tell(struct state *s, json_t *message);
+/* To the same, after the commit: the account's running sessions end. service:
+   "login", "submission" or "all"; reason: a word for the session's line. */
+void state_peers_kick(struct state *s, const struct account *account,
+                      const char *service, const char *reason);
+/* The same: passwords that were seen to be good are asked of local again. Where
+   local has another password already nothing depends on it: see the version in
+   an answer. */
+void state_peers_forget(struct state *s, const struct account *account);
 /* Whether the process serves users, so that its quiet is needed. */
 bool state_peer_serves(const struct state_peer *peer);
 

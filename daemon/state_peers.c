@@ -167,3 +167,19 @@ void state_peers_tell(struct state *s, json_t *message)
             state_send(s, peer, json_incref(message));
     json_decref(message);
 }
+
+void state_peers_kick(struct state *s, const struct account *account,
+                      const char *service, const char *reason)
+{
+    state_peers_tell(s, json_pack("{s:s,s:I,s:s,s:s,s:s}", "m", "kick",
+                                  "account", (json_int_t)account->id, "address",
+                                  account->address, "service", service,
+                                  "reason", reason));
+}
+
+void state_peers_forget(struct state *s, const struct account *account)
+{
+    state_peers_tell(s, json_pack("{s:s,s:I,s:s}", "m", "forget", "account",
+                                  (json_int_t)account->id, "address",
+                                  account->address));
+}

@@ -36,8 +36,20 @@ static json_t *answer_new(int64_t id, enum route_answer answer)
                      "answer", route_answer_name(answer));
 }
 
-static json_t *answer_from(int64_t id, enum route_answer decided,
-                           const struct found *f)
+static void put_version(const struct state *s, json_t *answer,
+                        const char *address)
+{
+    int64_t version;
+    struct err err;
+
+    state_must(
+        provision_password_version(s->provision, address, &version, &err),
+        &err);
+    json_object_set_new(answer, "version", json_integer(version));
+}
+
+static json_t *answer_from(const struct state *s, int64_t id,
+                           enum route_answer decided, const struct found *f)
 {
     json_t *answer = answer_new(id, decided);
     char user[ADDRESS_MAX];
@@ -59,6 +71,8 @@ static json_t *answer_from(int64_t id, enum route_answer decided,
             memcpy(user, f->name.address, sizeof(user));
         json_object_set_new(answer, "legacy_user", json_string(user));
     }
+    if (decided == ROUTE_TO_LOCAL)
+        put_version(s, answer, f->account.address);
     if (f->has_domain) {
         put_url(answer, "imap", f->domain.imap_url);
         put_url(answer, "pop3", f->domain.pop3_url);
@@ -200,7 +214,7 @@ void state_routes_ask(struct state *s, struct state_peer *peer,
         park(s, peer, message, &f, f.domain.hold_seconds * 1000LL)->service =
             service;
     else
-        state_send(s, peer, answer_from(id, answer, &f));
+        state_send(s, peer, answer_from(s, id, answer, &f));
 }
 
 /* --- learning */
@@ -348,7 +362,7 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
     /* his session is on legacy already, and the hold cannot wait for itself */
     if (answer == ROUTE_WAIT)
         answer = ROUTE_UNAVAILABLE;
-    state_send(s, peer, answer_from(id, answer, &f));
+    state_send(s, peer, answer_from(s, id, answer, &f));
 }
 
 void state_routes_confirm(struct state *s, int64_t account_id)
@@ -385,7 +399,7 @@ static void answer_parked(struct state *s, struct state_parked **at,
             answer = ROUTE_UNAVAILABLE;
     }
     *at = p->next;
-    state_send(s, p->peer, answer_from(p->id, answer, &f));
+    state_send(s, p->peer, answer_from(s, p->id, answer, &f));
     free(p);
 }
 

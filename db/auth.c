@@ -13,11 +13,27 @@
 #define DIRECTORY_MODE 02770
 #define FILE_MODE      0660
 
+/* By chance: never the same number again, also not in a file made anew. */
+#define RENEW_VERSION                                                          \
+    "INSERT INTO versions VALUES (NEW.username, abs(random() / 2) + 1)"        \
+    " ON CONFLICT (username) DO UPDATE SET version = excluded.version;"
+
 static const char *const scripts[] = {
     "CREATE TABLE IF NOT EXISTS users ("
     " username TEXT PRIMARY KEY, password TEXT, home TEXT, mail TEXT,"
     " uid INTEGER, gid INTEGER, prefix TEXT, separator TEXT,"
-    " active INTEGER, epoch INTEGER)"};
+    " active INTEGER, epoch INTEGER)",
+
+    "CREATE TABLE versions ("
+    " username TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;"
+    "INSERT INTO versions SELECT username, abs(random() / 2) + 1 FROM users;"
+    "CREATE TRIGGER user_came AFTER INSERT ON users"
+    " BEGIN " RENEW_VERSION " END;"
+    "CREATE TRIGGER user_changed AFTER UPDATE OF password, active ON users"
+    " WHEN OLD.password IS NOT NEW.password OR OLD.active IS NOT NEW.active"
+    " BEGIN " RENEW_VERSION " END;"
+    "CREATE TRIGGER user_went AFTER DELETE ON users"
+    " BEGIN DELETE FROM versions WHERE username = OLD.username; END;"};
 
 /* Give what is behind fd away, if it is not right yet. The mode comes last:
    chown takes the set-group-id bit away. */
@@ -151,7 +167,8 @@ int auth_put(struct db *db, const struct auth_user *user, struct err *err)
         return err_set(err, ERR_SETUP, "%s: active without a password",
                        user->username);
     s = db_prepare(db,
-                   "INSERT INTO users VALUES "
+                   "INSERT INTO users (username, password, home, mail, uid, "
+                   "gid, prefix, separator, active, epoch) VALUES "
                    "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) "
                    "ON CONFLICT (username) DO UPDATE SET "
                    "password = excluded.password, home = excluded.home, "
@@ -181,6 +198,24 @@ int auth_remove(struct db *db, const char *username, struct err *err)
         return -1;
     db_bind_text(s, 1, username);
     return db_run(s, err);
+}
+
+int auth_version(struct db *db, const char *username, int64_t *version_out,
+                 struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "SELECT version FROM versions WHERE username = ?1", err);
+    int rc;
+
+    *version_out = 0;
+    if (s == NULL)
+        return -1;
+    db_bind_text(s, 1, username);
+    rc = db_step(s, err);
+    if (rc == 1)
+        *version_out = db_int(s, 0);
+    db_finish(s);
+    return rc == -1 ? -1 : 0;
 }
 
 int auth_count_active(struct db *db, int64_t *count_out, struct err *err)

@@ -7,6 +7,11 @@
  *
  * prefix and separator are NULL where Dovecot's own shall hold; active is 1
  * from the flip on (login and LMTP ask for active=1, doveadm does not).
+ *
+ * Beside it, for us: versions(username, version), a random number that triggers
+ * change with everything that decides whether a login is good. It stands in the
+ * same database, so whoever reads a version has the passwords that belong to
+ * it. A further table with passwords needs triggers of its own.
  */
 #ifndef DB_AUTH_H
 #define DB_AUTH_H
@@ -46,6 +51,9 @@ int auth_remove(struct db *db, const char *username, struct err *err);
 /* The epoch of an active user; 0: there is none. */
 int auth_active_epoch(struct db *db, const char *username, int64_t *epoch_out,
                       struct err *err);
+/* The version of the user's passwords; 0: there is no such user. */
+int auth_version(struct db *db, const char *username, int64_t *version_out,
+                 struct err *err);
 int auth_count_active(struct db *db, int64_t *count_out, struct err *err);
 
 #endif

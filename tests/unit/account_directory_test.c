@@ -109,7 +109,33 @@ static void on_release(void *ctx, int64_t id, int64_t epoch)
     loop_stop(loop);
 }
 
-static const struct directory_ops ops = {on_hold, on_release};
+static void on_kick(void *ctx, int64_t id, const char *address,
+                    const char *service, const char *reason)
+{
+    (void)ctx;
+    assert_string_equal(address, "ann@example.net");
+    assert_string_equal(service, "login");
+    assert_string_equal(reason, "locked");
+    note("kick", id, 0);
+    if (frees_in_callback)
+        directory_free(&directory);
+    loop_stop(loop);
+}
+
+static void on_forget(void *ctx, int64_t id, const char *address)
+{
+    (void)ctx;
+    assert_string_equal(address, "ann@example.net");
+    note("forget", id, 0);
+    if (frees_in_callback)
+        directory_free(&directory);
+    loop_stop(loop);
+}
+
+static const struct directory_ops ops = {.on_hold = on_hold,
+                                         .on_release = on_release,
+                                         .on_kick = on_kick,
+                                         .on_forget = on_forget};
 
 static void on_answer(void *ctx, const struct directory_answer *answer,
                       const struct err *err)
@@ -485,6 +511,19 @@ static void test_holds_of_a_state_that_died_are_released(void **state)
     wait_for("release(6,3) ");
 }
 
+static void test_kick_and_forget_say_whom(void **state)
+{
+    (void)state;
+    hear("hello");
+    say(json_pack("{s:s,s:i,s:s,s:s,s:s}", "m", "kick", "account", 5, "address",
+                  "ann@example.net", "service", "login", "reason", "locked"));
+    wait_for("kick(5,0) ");
+    frees_in_callback = true;
+    say(json_pack("{s:s,s:i,s:s}", "m", "forget", "account", 5, "address",
+                  "ann@example.net"));
+    wait_for("forget(5,0) ");
+}
+
 static void test_any_answer_ends_the_telling_of_holds(void **state)
 {
     (void)state;
@@ -549,6 +588,7 @@ int main(void)
         TEST(test_without_connection_a_question_fails_after_five_seconds),
         TEST(test_a_cancelled_question_calls_nobody),
         TEST(test_holds_of_a_state_that_died_are_released),
+        TEST(test_kick_and_forget_say_whom),
         TEST(test_any_answer_ends_the_telling_of_holds),
         TEST(test_it_may_be_freed_in_any_callback),
         TEST(test_nonsense_from_the_peer_breaks_nothing),

@@ -111,6 +111,64 @@ static void test_an_older_epoch_is_refused(void **state)
     assert_int_equal(ask(db, "SELECT active FROM users WHERE epoch = 5"), 0);
 }
 
+static int64_t version_of_ann(void)
+{
+    int64_t version = -1;
+
+    assert_int_equal(auth_version(db, "ann@example.net", &version, NULL), 0);
+    return version;
+}
+
+static void test_the_version_changes_with_the_password_alone(void **state)
+{
+    struct auth_user user = ann();
+    int64_t first, second;
+
+    (void)state;
+    assert_int_equal(auth_open(path, (gid_t)-1, &db, NULL), 0);
+    assert_int_equal(version_of_ann(), 0);
+    put(&user);
+    first = version_of_ann();
+    assert_true(first > 0);
+    user.epoch++;
+    user.prefix = NULL;
+    put(&user);
+    assert_int_equal(version_of_ann(), first);
+    user.password = "{SHA512-CRYPT}$6$x$z";
+    put(&user);
+    second = version_of_ann();
+    assert_true(second > 0 && second != first);
+    user.is_active = false;
+    put(&user);
+    assert_int_not_equal(version_of_ann(), second);
+    assert_int_equal(auth_remove(db, "ann@example.net", NULL), 0);
+    assert_int_equal(version_of_ann(), 0);
+    user = ann();
+    put(&user); /* the first password again, and yet another number */
+    assert_int_not_equal(version_of_ann(), first);
+}
+
+static void test_a_file_of_before_gets_versions(void **state)
+{
+    struct db *old;
+
+    (void)state;
+    assert_int_equal(auth_open(path, (gid_t)-1, &old, NULL), 0);
+    db_run(db_prepare(old, "DROP TRIGGER user_came", NULL), NULL);
+    db_run(db_prepare(old, "DROP TRIGGER user_changed", NULL), NULL);
+    db_run(db_prepare(old, "DROP TRIGGER user_went", NULL), NULL);
+    db_run(db_prepare(old, "DROP TABLE versions", NULL), NULL);
+    db_run(db_prepare(old, "PRAGMA user_version = 1", NULL), NULL);
+    db_run(db_prepare(old,
+                      "INSERT INTO users (username, password) "
+                      "VALUES ('ann@example.net', 'x')",
+                      NULL),
+           NULL);
+    db_close(&old);
+    assert_int_equal(auth_open(path, (gid_t)-1, &db, NULL), 0);
+    assert_true(version_of_ann() > 0);
+}
+
 static void test_nobody_is_active_without_a_password(void **state)
 {
     struct auth_user user = ann();
@@ -267,6 +325,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_user_stands_in_the_table_as_dovecot_reads_it),
         TEST(test_an_older_epoch_is_refused),
+        TEST(test_the_version_changes_with_the_password_alone),
+        TEST(test_a_file_of_before_gets_versions),
         TEST(test_nobody_is_active_without_a_password),
         TEST(test_modes_do_not_depend_on_the_umask),
         TEST(test_wrong_modes_of_before_are_put_right),
