@@ -260,25 +260,30 @@ static struct hold **find_hold(struct directory *d, int64_t account_id)
 
 static void on_hold(struct directory *d, const json_t *message)
 {
-    int64_t account_id = wire_int(message, "account", 0);
-    int64_t epoch = wire_int(message, "epoch", 0);
     const char *address = wire_text(message, "address");
-    struct hold **at = find_hold(d, account_id);
+    const char *side = wire_text(message, "side");
+    struct directory_hold told = {
+        .account_id = wire_int(message, "account", 0),
+        .epoch = wire_int(message, "epoch", 0),
+        .quiet_within_ms = wire_int(message, "quiet_within_ms", 0),
+        .side = side != NULL && strcmp(side, "local") == 0 ? HOLD_LOCAL
+                                                           : HOLD_LEGACY,
+        .address = address != NULL ? address : ""};
+    struct hold **at = find_hold(d, told.account_id);
     struct hold *h = *at;
 
     if (h == NULL) {
         h = *at = mem_alloc(sizeof(*h));
-        h->account_id = account_id;
+        h->account_id = told.account_id;
     }
-    if (h->epoch != epoch)
+    if (h->epoch != told.epoch)
         h->wants_trail = false;
-    h->epoch = epoch;
+    h->epoch = told.epoch;
     h->is_told = true;
-    log_debug("directory hold account=%lld epoch=%lld", (long long)account_id,
-              (long long)epoch);
-    d->ops->on_hold(d->ctx, account_id, epoch,
-                    wire_int(message, "quiet_within_ms", 0),
-                    address != NULL ? address : "");
+    log_debug("directory hold account=%lld epoch=%lld side=%s",
+              (long long)told.account_id, (long long)told.epoch,
+              told.side == HOLD_LOCAL ? "local" : "legacy");
+    d->ops->on_hold(d->ctx, &told);
 }
 
 static void on_release(struct directory *d, int64_t account_id, int64_t epoch)

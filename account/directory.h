@@ -22,18 +22,30 @@
 struct directory;
 struct directory_query; /* a question under way */
 
+/* A hold: which side of the account has to become quiet. */
+enum hold_side {
+    HOLD_LEGACY, /* it is about to move to local */
+    HOLD_LOCAL   /* it is about to go back to legacy */
+};
+
+struct directory_hold {
+    int64_t account_id;
+    int64_t epoch;
+    int64_t quiet_within_ms;
+    enum hold_side side;
+    const char *address; /* of the account, for those who were let through
+                            before there was one; "" if state does not say */
+};
+
 /* What the role must do when state asks. */
 struct directory_ops {
     /* The account is held from now on: let nothing of it that is not there yet
-       reach legacy, end what can be ended within quiet_within_ms, and call
-       directory_quiet() as soon as nothing of it is left towards legacy
+       reach that side, end what can be ended within quiet_within_ms, and call
+       directory_quiet() as soon as nothing of it is left towards that side
        (possibly at once, from inside this call). Nobody calls back to take it
        away: a release follows. Told again with the same epoch after the
-       connection to state broke: quiet is then owed again. address: of the
-       account, for those who were let through before there was one; "" if
-       state does not say. */
-    void (*on_hold)(void *ctx, int64_t account_id, int64_t epoch,
-                    int64_t quiet_within_ms, const char *address);
+       connection to state broke: quiet is then owed again. */
+    void (*on_hold)(void *ctx, const struct directory_hold *hold);
     /* The hold with that epoch is over (flipped or not): what was ended for it
        has been; what is still running may go on; nothing more is to be ended.*/
     void (*on_release)(void *ctx, int64_t account_id, int64_t epoch);

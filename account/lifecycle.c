@@ -7,7 +7,8 @@
 #define HOLD_RETRY_MOST_MS  (24 * 60 * MINUTE_MS)
 
 static const char *const event_name[] = {
-    "learnt", "copied", "hold", "flip", "hold-failed", "broken", "retried"};
+    "learnt", "copied",  "hold",      "flip", "hold-failed",
+    "broken", "retried", "back-hold", "back", "back-failed"};
 _Static_assert(sizeof(event_name) / sizeof(event_name[0]) == EVENT_COUNT,
                "a name for each event");
 
@@ -32,6 +33,15 @@ static const struct change changes[] = {
     {EVENT_BROKEN, ROUTE_LEGACY, COPY_DELTA, ROUTE_LEGACY, COPY_FAILED},
     /* the first copy finds what the ledger has already */
     {EVENT_RETRIED, ROUTE_LEGACY, COPY_FAILED, ROUTE_LEGACY, COPY_INITIAL},
+    {EVENT_BACK_HOLD, ROUTE_LOCAL, COPY_TRAIL, ROUTE_HELD, COPY_TRAIL},
+    {EVENT_BACK_HOLD, ROUTE_LOCAL, COPY_DONE, ROUTE_HELD, COPY_DONE},
+    {EVENT_BACK_HOLD, ROUTE_LOCAL, COPY_PAUSED, ROUTE_HELD, COPY_PAUSED},
+    {EVENT_BACK, ROUTE_HELD, COPY_TRAIL, ROUTE_LEGACY, COPY_DELTA},
+    {EVENT_BACK, ROUTE_HELD, COPY_DONE, ROUTE_LEGACY, COPY_DELTA},
+    {EVENT_BACK, ROUTE_HELD, COPY_PAUSED, ROUTE_LEGACY, COPY_DELTA},
+    {EVENT_BACK_FAILED, ROUTE_HELD, COPY_TRAIL, ROUTE_LOCAL, COPY_TRAIL},
+    {EVENT_BACK_FAILED, ROUTE_HELD, COPY_DONE, ROUTE_LOCAL, COPY_DONE},
+    {EVENT_BACK_FAILED, ROUTE_HELD, COPY_PAUSED, ROUTE_LOCAL, COPY_PAUSED},
 };
 
 int lifecycle_apply(struct account_state *state, enum account_event event,
@@ -57,6 +67,11 @@ int lifecycle_apply(struct account_state *state, enum account_event event,
 const char *account_event_name(enum account_event event)
 {
     return (unsigned)event < EVENT_COUNT ? event_name[event] : "unknown";
+}
+
+bool lifecycle_is_way_back(enum account_copy copy)
+{
+    return copy != COPY_FINAL;
 }
 
 int64_t lifecycle_hold_retry_ms(unsigned failures)

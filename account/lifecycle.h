@@ -5,6 +5,7 @@
 #ifndef ACCOUNT_LIFECYCLE_H
 #define ACCOUNT_LIFECYCLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "db/states.h"
@@ -18,6 +19,11 @@ enum account_event {
     EVENT_HOLD_FAILED, /* held -> legacy, delta; epoch+1 */
     EVENT_BROKEN,      /* an operator must act: copy -> failed (not if local) */
     EVENT_RETRIED,     /* operator: failed -> initial */
+    EVENT_BACK_HOLD,   /* the way back begins: local -> held, and copy stays as
+                          it is (trail, done, paused), which tells this hold
+                          from the flip's; epoch+1 */
+    EVENT_BACK,        /* all is on legacy: held -> legacy, delta; epoch+1 */
+    EVENT_BACK_FAILED, /* held -> local, copy as it was; epoch+1 */
     EVENT_COUNT
 };
 
@@ -32,6 +38,8 @@ struct account_state {
 int lifecycle_apply(struct account_state *state, enum account_event event,
                     struct err *err);
 const char *account_event_name(enum account_event event);
+/* The hold (route is held) is that of the way back, not the flip's. */
+bool lifecycle_is_way_back(enum account_copy copy);
 
 /* Milliseconds until the next try after the n-th failed hold in a row (n >= 1):
    15 minutes, doubling, at most a day. */

@@ -17,7 +17,8 @@
  *            local_user, imap, pop3, smtp (URLs; absent: none),
  *            version (of the passwords local takes, when it serves; 0 or
  *            absent: nobody can tell)
- *   hold     account, address, epoch, quiet_within_ms
+ *   hold     account, address, epoch, quiet_within_ms,
+ *            side (legacy|local)               which one must become quiet
  *   release  account, epoch
  *   kick     account, address, service (login|submission|all), reason
  *                                              its sessions end now, those too

@@ -20,6 +20,7 @@ struct hold {
     struct kick *kick;
     int64_t account_id;
     int64_t epoch;
+    enum hold_side side;
     int64_t end_from_ms; /* no session is ended before */
     int64_t force_at_ms;
     int64_t end_wait_ms;
@@ -114,12 +115,17 @@ static bool press(struct hold *hold, struct tracked *t)
     return true;
 }
 
+static bool concerns(const struct hold *hold, const struct tracked *t)
+{
+    return t->account_id == hold->account_id && t->side == hold->side;
+}
+
 static bool has_pop3(struct hold *hold)
 {
     struct tracked *t = *bucket_of(hold->kick, hold->account_id);
 
     for (; t != NULL; t = t->next) {
-        if (t->account_id == hold->account_id && t->kind == TRACK_POP3)
+        if (concerns(hold, t) && t->kind == TRACK_POP3)
             return true;
     }
     return false;
@@ -141,7 +147,7 @@ static void hold_pass(void *ctx)
     for (struct tracked *t = *bucket_of(kick, hold->account_id); t != NULL;
          t = next) {
         next = t->next;
-        if (t->account_id == hold->account_id && press(hold, t))
+        if (concerns(hold, t) && press(hold, t))
             left++;
     }
     if (left > 0) {
@@ -200,6 +206,7 @@ void kick_add_stranger(struct kick *kick, struct tracked *t,
 {
     kick_remove(kick, t);
     t->kind = kind;
+    t->side = HOLD_LEGACY;
     t->address = address;
     link_into(strangers_of(kick, address), t, STRANGER);
 }
@@ -246,10 +253,10 @@ void kick_remove(struct kick *kick, struct tracked *t)
     timer_start(hold->poll, 0);
 }
 
-void kick_hold(struct kick *kick, int64_t account_id, int64_t epoch,
-               int64_t quiet_within_ms)
+void kick_hold(struct kick *kick, const struct directory_hold *told)
 {
-    struct hold *hold = hold_of(kick, account_id);
+    struct hold *hold = hold_of(kick, told->account_id);
+    int64_t quiet_within_ms = told->quiet_within_ms;
     int64_t force_ms = kick->force_ms;
 
     if (hold != NULL)
@@ -258,8 +265,9 @@ void kick_hold(struct kick *kick, int64_t account_id, int64_t epoch,
         force_ms = quiet_within_ms / 2;
     hold = mem_alloc(sizeof *hold);
     hold->kick = kick;
-    hold->account_id = account_id;
-    hold->epoch = epoch;
+    hold->account_id = told->account_id;
+    hold->epoch = told->epoch;
+    hold->side = told->side;
     /* where another process has a POP3 session, this hold is over at once, and
        no session shall have been ended for nothing */
     hold->end_from_ms = loop_now_ms(kick->loop) + POLL_MS;

@@ -1,8 +1,8 @@
 /*
- * Who of an account is on legacy here, and the holds: restarts what is still
- * logging in, ends running IMAP sessions when they are quiet, never cuts POP3,
- * and tells the state process when nothing is left. Owns the holds; what it
- * tracks belongs to its owner.
+ * Who of an account is on legacy or on local here, and the holds of either
+ * side: restarts what is still logging in, ends running IMAP sessions when they
+ * are quiet, never cuts POP3, and tells the state process when nothing is left.
+ * Owns the holds; what it tracks belongs to its owner.
  */
 #ifndef LOGIN_PROXY_KICK_H
 #define LOGIN_PROXY_KICK_H
@@ -22,7 +22,7 @@ enum track_kind {
 struct tracked;
 
 struct track_ops {
-    /* TRACK_LOGIN: leave legacy; calls kick_remove() before it returns */
+    /* TRACK_LOGIN: leave the server; calls kick_remove() before it returns */
     void (*leave)(void *ctx);
     /* TRACK_IMAP: nothing was under way for quiet_ms */
     bool (*is_quiet)(void *ctx, int64_t quiet_ms);
@@ -34,6 +34,7 @@ struct track_ops {
 struct tracked {
     int64_t account_id;  /* 0: not tracked; -1: of no account yet */
     const char *address; /* borrowed, if of no account yet */
+    enum hold_side side; /* the one it is towards; the owner's to fill in */
     enum track_kind kind;
     bool is_ending;
     int64_t end_by_ms; /* if is_ending: later it may have been cut */
@@ -50,9 +51,9 @@ struct kick *kick_new(struct loop *loop, struct directory *directory,
                       int64_t quiet_ms, int64_t force_ms);
 void kick_free(struct kick **kick);
 
-/* From now on t (ops and ctx filled in) is towards legacy for the account; a
-   hold that is on already is applied from the loop, later. epoch: of the answer
-   that sent it there. account_id 0: nothing happens. */
+/* From now on t (ops, ctx and side filled in) is towards that side for the
+   account; a hold that is on already is applied from the loop, later. epoch: of
+   the answer that sent it there. account_id 0: nothing happens. */
 void kick_add(struct kick *kick, struct tracked *t, int64_t account_id,
               int64_t epoch, enum track_kind kind);
 /* The same for somebody who is no account (yet): found by his canonical
@@ -61,14 +62,13 @@ void kick_add_stranger(struct kick *kick, struct tracked *t,
                        const char *address, enum track_kind kind);
 /* It is spliced now. */
 void kick_change(struct kick *kick, struct tracked *t, enum track_kind kind);
-/* It has nothing more with legacy. Nothing happens if it is not tracked. */
+/* It has nothing more with that side. Nothing happens if it is not tracked. */
 void kick_remove(struct kick *kick, struct tracked *t);
 
 /* For struct directory_ops. Strangers of that address are of the account from
    now on. */
 void kick_adopt(struct kick *kick, int64_t account_id, const char *address);
-void kick_hold(struct kick *kick, int64_t account_id, int64_t epoch,
-               int64_t quiet_within_ms);
+void kick_hold(struct kick *kick, const struct directory_hold *told);
 void kick_release(struct kick *kick, int64_t account_id, int64_t epoch);
 
 #endif

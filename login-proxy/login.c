@@ -8,13 +8,12 @@
 #include "login-proxy/role.h"
 #include "login-proxy/session.h"
 
-static void login_on_hold(void *ctx, int64_t account_id, int64_t epoch,
-                          int64_t quiet_within_ms, const char *address)
+static void login_on_hold(void *ctx, const struct directory_hold *hold)
 {
     struct login *login = ctx;
 
-    kick_adopt(login->kick, account_id, address);
-    kick_hold(login->kick, account_id, epoch, quiet_within_ms);
+    kick_adopt(login->kick, hold->account_id, hold->address);
+    kick_hold(login->kick, hold);
 }
 
 static void login_on_release(void *ctx, int64_t account_id, int64_t epoch)

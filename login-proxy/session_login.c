@@ -154,6 +154,7 @@ static void session_on_taught_late(void *ctx,
         session_on_told_to_end(s, 1000);
         return;
     }
+    s->tracked.side = HOLD_LEGACY;
     kick_add(s->login->kick, &s->tracked, answer->account_id, answer->epoch,
              spliced_kind(s));
 }
@@ -447,9 +448,10 @@ static void session_connect(struct session *s)
     a->is_lesson_due = is_legacy && is_lesson_due(s);
     query.wants_stat =
         a->is_lesson_due && a->answer.legacy_imap.host[0] == '\0';
+    s->tracked.side = is_legacy ? HOLD_LEGACY : HOLD_LOCAL;
     if (is_legacy && a->answer.account_id == 0)
         kick_add_stranger(s->login->kick, &s->tracked, s->address, TRACK_LOGIN);
-    else if (is_legacy)
+    else
         kick_add(s->login->kick, &s->tracked, a->answer.account_id,
                  a->answer.epoch, TRACK_LOGIN);
     session_enter(s, SESSION_BACKEND);

@@ -33,6 +33,7 @@ struct hold {
     struct hold *next;
     int64_t account_id;
     int64_t epoch;
+    enum hold_side side;
 };
 
 struct smtp {
@@ -48,14 +49,14 @@ struct smtp {
 
 /* ---- holds ---- */
 
-static bool runs_for(struct smtp *s, int64_t account_id)
+static bool runs_for(struct smtp *s, int64_t account_id, enum hold_side side)
 {
     struct session *e;
 
     for (e = s->sessions; e != NULL; e = smtp_session_link(e)->next) {
         struct transaction *t = smtp_session_transaction(e);
 
-        if (t != NULL && transaction_runs_for(t, account_id))
+        if (t != NULL && transaction_runs_for(t, account_id, side))
             return true;
     }
     return false;
@@ -92,36 +93,36 @@ static void drop_hold(struct smtp *s, int64_t account_id)
     }
 }
 
-static void on_hold(void *ctx, int64_t account_id, int64_t epoch,
-                    int64_t quiet_within_ms, const char *address)
+/* What is in its text is never cut, whatever quiet_within_ms says; and whoever
+   was nobody at RCPT is put off, by whatever name. */
+static void on_hold(void *ctx, const struct directory_hold *told)
 {
     struct smtp *s = ctx;
     struct session *next;
     bool is_running = false;
     struct hold *h;
 
-    (void)quiet_within_ms; /* what is in its text is never cut */
-    (void)address; /* whoever was nobody at RCPT is put off, by whatever name */
     for (struct session *e = s->sessions; e != NULL; e = next) {
         struct transaction *t = smtp_session_transaction(e);
 
         next = smtp_session_link(e)->next;
-        if (t != NULL && transaction_hold(t, account_id))
+        if (t != NULL && transaction_hold(t, told->account_id, told->side))
             is_running = true;
     }
-    drop_hold(s, account_id);
+    drop_hold(s, told->account_id);
     if (!is_running) {
-        directory_quiet(s->site.directory, account_id, epoch,
+        directory_quiet(s->site.directory, told->account_id, told->epoch,
                         runs_for_nobody(s));
         return;
     }
     h = mem_alloc(sizeof(*h));
-    h->account_id = account_id;
-    h->epoch = epoch;
+    h->account_id = told->account_id;
+    h->epoch = told->epoch;
+    h->side = told->side;
     h->next = s->holds;
     s->holds = h;
     log_debug("smtp hold account=%lld waits for a message",
-              (long long)account_id);
+              (long long)told->account_id);
 }
 
 static void on_release(void *ctx, int64_t account_id, int64_t epoch)
@@ -141,7 +142,7 @@ void site_message_ended(const struct site *site)
     while (*at != NULL) {
         struct hold *h = *at;
 
-        if (runs_for(s, h->account_id)) {
+        if (runs_for(s, h->account_id, h->side)) {
             at = &h->next;
             continue;
         }

@@ -359,30 +359,35 @@ static void break_off(struct transaction *t)
     }
 }
 
-static bool concerns(const struct transaction *t, int64_t account_id)
+static bool concerns(const struct transaction *t, int64_t account_id,
+                     enum hold_side held)
 {
-    if (t->state == TS_IDLE || t->side != SIDE_LEGACY)
+    if (t->state == TS_IDLE ||
+        t->side != (held == HOLD_LOCAL ? SIDE_LOCAL : SIDE_LEGACY))
         return false;
     return envelope_has_account(&t->envelope, account_id) ||
            (t->state == TS_HOP && t->asked_account == account_id);
 }
 
-bool transaction_runs_for(const struct transaction *t, int64_t account_id)
+bool transaction_runs_for(const struct transaction *t, int64_t account_id,
+                          enum hold_side side)
 {
-    return concerns(t, account_id) && passes_text(t->state);
+    return concerns(t, account_id, side) && passes_text(t->state);
 }
 
 bool transaction_runs_for_nobody(const struct transaction *t)
 {
-    return transaction_runs_for(t, 0);
+    return transaction_runs_for(t, 0, HOLD_LEGACY);
 }
 
-bool transaction_hold(struct transaction *t, int64_t account_id)
+bool transaction_hold(struct transaction *t, int64_t account_id,
+                      enum hold_side side)
 {
     /* nobody we knew at RCPT may have become this account since */
-    if (!passes_text(t->state) && (concerns(t, account_id) || concerns(t, 0)))
+    if (!passes_text(t->state) &&
+        (concerns(t, account_id, side) || concerns(t, 0, HOLD_LEGACY)))
         break_off(t);
-    return transaction_runs_for(t, account_id);
+    return transaction_runs_for(t, account_id, side);
 }
 
 const struct mail_url *transaction_hop(const struct transaction *t)

@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "account/directory.h"
 #include "proto/smtp.h"
 #include "proto/smtp_reply.h"
 #include "smtp-proxy/site.h"
@@ -67,12 +68,14 @@ void transaction_reset(struct transaction *t);
 /* The client has gone on after the last 250. */
 void transaction_told(struct transaction *t);
 
-/* The account is held: true if a message for it is being passed to legacy and
-   must end first. What has not come so far is answered 451 from now on, also
-   for names that were nobody when they were asked for. */
-bool transaction_hold(struct transaction *t, int64_t account_id);
-/* Is a message for it being passed to legacy now? */
-bool transaction_runs_for(const struct transaction *t, int64_t account_id);
+/* The account is held: true if a message for it is being passed to that side
+   and must end first. What has not come so far is answered 451 from now on,
+   also for names that were nobody when they were asked for. */
+bool transaction_hold(struct transaction *t, int64_t account_id,
+                      enum hold_side side);
+/* Is a message for it being passed to that side now? */
+bool transaction_runs_for(const struct transaction *t, int64_t account_id,
+                          enum hold_side side);
 /* Is a message for a name that was no account being passed to legacy? It may
    have become one since it was asked for. */
 bool transaction_runs_for_nobody(const struct transaction *t);

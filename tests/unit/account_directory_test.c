@@ -86,15 +86,14 @@ static void close_door(void)
     unlink(path);
 }
 
-static void on_hold(void *ctx, int64_t id, int64_t epoch, int64_t within_ms,
-                    const char *address)
+static void on_hold(void *ctx, const struct directory_hold *hold)
 {
     (void)ctx;
-    (void)address;
-    assert_int_equal(within_ms, 5000);
-    note("hold", id, epoch);
+    assert_int_equal(hold->quiet_within_ms, 5000);
+    assert_int_equal(hold->side, HOLD_LEGACY);
+    note("hold", hold->account_id, hold->epoch);
     if (is_quiet_at_once)
-        directory_quiet(directory, id, epoch, false);
+        directory_quiet(directory, hold->account_id, hold->epoch, false);
     if (frees_in_callback)
         directory_free(&directory);
     loop_stop(loop);

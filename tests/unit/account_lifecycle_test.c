@@ -26,6 +26,15 @@ static const struct {
     {ROUTE_LEGACY, COPY_INITIAL, EVENT_BROKEN, ROUTE_LEGACY, COPY_FAILED, 0},
     {ROUTE_LEGACY, COPY_DELTA, EVENT_BROKEN, ROUTE_LEGACY, COPY_FAILED, 0},
     {ROUTE_LEGACY, COPY_FAILED, EVENT_RETRIED, ROUTE_LEGACY, COPY_INITIAL, 0},
+    {ROUTE_LOCAL, COPY_TRAIL, EVENT_BACK_HOLD, ROUTE_HELD, COPY_TRAIL, 1},
+    {ROUTE_LOCAL, COPY_DONE, EVENT_BACK_HOLD, ROUTE_HELD, COPY_DONE, 1},
+    {ROUTE_LOCAL, COPY_PAUSED, EVENT_BACK_HOLD, ROUTE_HELD, COPY_PAUSED, 1},
+    {ROUTE_HELD, COPY_TRAIL, EVENT_BACK, ROUTE_LEGACY, COPY_DELTA, 1},
+    {ROUTE_HELD, COPY_DONE, EVENT_BACK, ROUTE_LEGACY, COPY_DELTA, 1},
+    {ROUTE_HELD, COPY_PAUSED, EVENT_BACK, ROUTE_LEGACY, COPY_DELTA, 1},
+    {ROUTE_HELD, COPY_TRAIL, EVENT_BACK_FAILED, ROUTE_LOCAL, COPY_TRAIL, 1},
+    {ROUTE_HELD, COPY_DONE, EVENT_BACK_FAILED, ROUTE_LOCAL, COPY_DONE, 1},
+    {ROUTE_HELD, COPY_PAUSED, EVENT_BACK_FAILED, ROUTE_LOCAL, COPY_PAUSED, 1},
 };
 
 #define LEGAL_COUNT (sizeof(legal) / sizeof(legal[0]))
@@ -77,12 +86,24 @@ test_every_event_in_every_state_is_legal_or_changes_nothing(void **unused)
     }
 }
 
-static void test_nothing_brings_a_local_account_back(void **unused)
+static void test_only_a_hold_leads_from_one_side_to_the_other(void **unused)
 {
     (void)unused;
     for (size_t i = 0; i < LEGAL_COUNT; i++) {
-        if (legal[i].route == ROUTE_LOCAL)
-            assert_int_equal(legal[i].next_route, ROUTE_LOCAL);
+        if (legal[i].route != legal[i].next_route)
+            assert_true(legal[i].route == ROUTE_HELD ||
+                        legal[i].next_route == ROUTE_HELD);
+    }
+}
+
+/* After a crash the row alone tells where a held account belongs. */
+static void test_the_row_tells_which_way_a_hold_went(void **unused)
+{
+    (void)unused;
+    for (size_t i = 0; i < LEGAL_COUNT; i++) {
+        if (legal[i].next_route == ROUTE_HELD)
+            assert_int_equal(lifecycle_is_way_back(legal[i].next_copy),
+                             legal[i].route == ROUTE_LOCAL);
     }
 }
 
@@ -112,7 +133,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(
             test_every_event_in_every_state_is_legal_or_changes_nothing),
-        cmocka_unit_test(test_nothing_brings_a_local_account_back),
+        cmocka_unit_test(test_only_a_hold_leads_from_one_side_to_the_other),
+        cmocka_unit_test(test_the_row_tells_which_way_a_hold_went),
         cmocka_unit_test(test_events_have_names),
         cmocka_unit_test(test_failed_holds_wait_longer_up_to_a_day),
     };
