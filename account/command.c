@@ -28,6 +28,7 @@ static const struct {
     {"account pause", command_account_pause},
     {"account resume", command_account_resume},
     {"account remove", command_account_remove},
+    {"account import", command_account_import},
     {"migrate", command_migrate},
     {"cutover", command_cutover},
     {"status", command_status},

@@ -27,7 +27,8 @@ struct command {
     const char *actor;           /* "uid 0 (root)" */
     int64_t now_ms;              /* Unix */
     bool has_queued;             /* out: jobs were queued */
-    int64_t stopped[64];         /* out: accounts whose leased job must end */
+    bool is_undone;      /* out: it was a trial; roll back what was written */
+    int64_t stopped[64]; /* out: accounts whose leased job must end */
     unsigned stopped_count;
     const char *reason;            /* "" : none was given; set by command_run */
     struct difference *difference; /* owned by command_run; of the last row that

@@ -60,6 +60,8 @@ static int add_details(struct command *c, const struct account *a, json_t *json,
                                             job.lease_owner[0] != '\0',
                                             "attempts", (int)job.attempts));
     }
+    if (command_add_profile(c, a, json, err) == -1)
+        return -1;
     return json_object_update_new(
         json,
         json_pack(

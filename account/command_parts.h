@@ -20,6 +20,7 @@ command_fn command_domain_add, command_domain_set, command_domain_list,
     command_domain_remove;
 command_fn command_account_list, command_account_show, command_account_pause,
     command_account_resume, command_account_remove;
+command_fn command_account_import;
 command_fn command_migrate, command_cutover, command_status, command_audit_list;
 
 /* The domain or account that args name ("name", "address"), or ERR_SETUP "no
@@ -54,6 +55,10 @@ json_t *command_audit_json(const struct audit_entry *entry);
 
 /* One account as JSON: what a list shows of it. New reference. */
 json_t *command_account_json(const struct account *a, const char *domain);
+
+/* What a list said of it: names, aliases, forward, quota, owner, group. */
+int command_add_profile(struct command *c, const struct account *a,
+                        json_t *json, struct err *err);
 
 /* Bring an account that nothing moves any more back to copying: failed and
    paused ones, and those that were never started; others are looked at now.

@@ -18,6 +18,31 @@ static void print_counts(const json_t *a)
                (long long)wire_int(a, "set_aside", 0));
 }
 
+static void print_list(const json_t *a, const char *field)
+{
+    const json_t *list = json_object_get(a, field), *item;
+    size_t i;
+
+    if (json_array_size(list) == 0)
+        return;
+    printf("  %-14s", field);
+    json_array_foreach(list, i, item) printf(" %s", json_string_value(item));
+    printf("\n");
+}
+
+static void print_profile(const json_t *a)
+{
+    print_list(a, "names");
+    print_list(a, "aliases");
+    print_list(a, "forward");
+    if (wire_int(a, "quota", 0))
+        printf("  %-14s %s\n", "quota", cli_bytes(wire_int(a, "quota", 0)));
+    if (*cli_text(a, "owner"))
+        printf("  %-14s %s\n", "owner", cli_text(a, "owner"));
+    if (*cli_text(a, "group"))
+        printf("  %-14s %s\n", "group", cli_text(a, "group"));
+}
+
 static void print_account(const json_t *a)
 {
     const json_t *job;
@@ -30,6 +55,7 @@ static void print_account(const json_t *a)
     printf("  %-14s %s\n", "copy", cli_text(a, "copy"));
     printf("  %-14s %s\n", "password", cli_text(a, "password_state"));
     print_counts(a);
+    print_profile(a);
     if (*cli_text(a, "last_error"))
         printf("  %-14s %s: %s (%s)\n", "last error",
                cli_text(a, "last_error_kind"), cli_text(a, "last_error"),

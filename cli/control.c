@@ -94,7 +94,7 @@ static int run_here(struct cli *cli, const json_t *request, json_t **result_out,
     rc = db_begin(cli->db, err);
     if (rc == 0) {
         rc = command_run(&c, request, result_out, err);
-        if (rc == 0)
+        if (rc == 0 && !c.is_undone)
             rc = db_commit(cli->db, err);
         else
             db_rollback(cli->db);

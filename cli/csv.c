@@ -1,27 +1,49 @@
 #include "cli/csv.h"
 
+#include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "account/username.h"
 #include "base/buf.h"
 
-#define FIELD_MAX 1100 /* the longest password and then some */
-#define COLUMNS   3
+#define FIELD_MAX 4000 /* the longest list of aliases and then some */
 
-enum column { COLUMN_ADDRESS, COLUMN_LEGACY_USER, COLUMN_PASSWORD };
+enum kind { KIND_TEXT, KIND_LIST, KIND_BYTES };
 
-static const char *const column_names[COLUMNS] = {"address", "legacy_user",
-                                                  "password"};
+static const struct column {
+    const char *name;
+    enum kind kind;
+    bool may_be_none; /* "-" is no value of its own */
+} columns[] = {
+    {"address", KIND_TEXT, false},  {"legacy_user", KIND_TEXT, false},
+    {"password", KIND_TEXT, false}, {"hash", KIND_TEXT, false},
+    {"names", KIND_LIST, true},     {"quota", KIND_BYTES, true},
+    {"aliases", KIND_LIST, true},   {"forward", KIND_LIST, true},
+    {"owner", KIND_TEXT, true},     {"group", KIND_TEXT, true},
+};
+
+#define COLUMNS ((int)(sizeof(columns) / sizeof(columns[0])))
 
 struct csv {
     const char *at, *end;
     char separator;
     int line;
-    enum column order[COLUMNS];
+    enum csv_encoding encoding;
+    const struct column *order[COLUMNS];
     int order_count;
 };
+
+static const struct column *column_named(const char *name)
+{
+    for (int i = 0; i < COLUMNS; i++)
+        if (strcasecmp(name, columns[i].name) == 0)
+            return &columns[i];
+    return NULL;
+}
 
 static char find_separator(const char *at, const char *end)
 {
@@ -49,10 +71,9 @@ static int take_quoted(struct csv *c, struct buf *field, struct err *err)
         if (*c->at == '"')
             c->at++;
         if (buf_append(field, c->at, 1) == -1)
-            return err_set(err, ERR_SETUP, "line %d: a field is too long",
-                           c->line);
+            return err_set(err, ERR_SETUP, "a field is too long");
     }
-    return err_set(err, ERR_SETUP, "line %d: a quote is not closed", c->line);
+    return err_set(err, ERR_SETUP, "a quote is not closed");
 }
 
 static int take_field(struct csv *c, struct buf *field, struct err *err)
@@ -65,17 +86,16 @@ static int take_field(struct csv *c, struct buf *field, struct err *err)
         if (take_quoted(c, field, err) == -1)
             return -1;
         if (c->at < c->end && !is_line_end(*c->at) && *c->at != c->separator)
-            return err_set(err, ERR_SETUP, "line %d: text behind a quote",
-                           c->line);
-        return 0;
+            return err_set(err, ERR_SETUP, "text behind a quote");
+    } else {
+        for (from = c->at;
+             c->at < c->end && !is_line_end(*c->at) && *c->at != c->separator;)
+            c->at++;
+        if (buf_append(field, from, (size_t)(c->at - from)) == -1)
+            return err_set(err, ERR_SETUP, "a field is too long");
     }
-    for (from = c->at;
-         c->at < c->end && !is_line_end(*c->at) && *c->at != c->separator;)
-        c->at++;
-    if (memchr(from, '\0', (size_t)(c->at - from)))
-        return err_set(err, ERR_SETUP, "line %d: a NUL byte", c->line);
-    if (buf_append(field, from, (size_t)(c->at - from)) == -1)
-        return err_set(err, ERR_SETUP, "line %d: a field is too long", c->line);
+    if (memchr(buf_text(field), '\0', field->used))
+        return err_set(err, ERR_SETUP, "a NUL byte");
     return 0;
 }
 
@@ -93,132 +113,292 @@ static bool skip_separator(struct csv *c)
     return false;
 }
 
-static int take_header(struct csv *c, struct err *err)
+static void skip_line(struct csv *c)
 {
-    struct csv header = *c;
-    struct buf field;
-    int count = 0, rc = 0;
-    bool is_header = false, goes_on;
+    while (c->at < c->end && *c->at != '\n')
+        c->at++;
+    if (c->at < c->end)
+        c->at++;
+}
 
-    buf_init(&field, FIELD_MAX);
-    do {
-        int column = 0;
+/* --- the header */
 
-        rc = take_field(&header, &field, err);
-        while (rc == 0 && column < COLUMNS &&
-               strcasecmp(buf_text(&field), column_names[column]) != 0)
-            column++;
-        if (count == 0)
-            is_header = column < COLUMNS;
-        if (is_header && (column == COLUMNS || count == COLUMNS))
-            rc = err_set(err, ERR_SETUP,
-                         "line 1: the columns are address, legacy_user, "
-                         "password");
-        if (rc == -1 || !is_header)
-            break;
-        c->order[count++] = (enum column)column;
-        goes_on = skip_separator(&header);
-    } while (goes_on);
-    buf_release(&field);
-    if (rc == -1)
-        return is_header ? -1 : 0; /* a bad line is told when it is read */
-    if (!is_header)
+static bool has_column(const struct csv *c, const struct column *column)
+{
+    for (int i = 0; i < c->order_count; i++)
+        if (c->order[i] == column)
+            return true;
+    return false;
+}
+
+static int add_column(struct csv *c, const char *name, struct err *err)
+{
+    const struct column *column = column_named(name);
+
+    if (!column)
+        return err_set(err, ERR_SETUP,
+                       "line 1: no such column: %.40s (address, names, "
+                       "legacy_user, password, hash, quota, aliases, forward, "
+                       "owner, group)",
+                       name);
+    if (has_column(c, column))
+        return err_set(err, ERR_SETUP, "line 1: column %s stands twice",
+                       column->name);
+    c->order[c->order_count++] = column;
+    return 0;
+}
+
+/* Whether the first line names columns. */
+static bool is_header(struct csv c, struct buf *field)
+{
+    bool found = false, goes_on = true;
+
+    while (goes_on && !found && take_field(&c, field, NULL) == 0) {
+        found = strcasecmp(buf_text(field), "address") == 0;
+        goes_on = skip_separator(&c);
+    }
+    return found;
+}
+
+static int take_header(struct csv *c, struct buf *field, struct err *err)
+{
+    if (!is_header(*c, field)) {
+        c->order_count = 0;
+        for (int i = 0; i < 3; i++) /* address, legacy_user, password */
+            c->order[c->order_count++] = &columns[i];
         return 0;
-    c->order_count = count;
-    c->at = header.at;
+    }
+    do {
+        if (take_field(c, field, err) == -1)
+            return err_prefix(err, "line 1");
+        if (add_column(c, buf_text(field), err) == -1)
+            return -1;
+    } while (skip_separator(c));
     c->line++;
     return 0;
 }
 
-static int take_line(struct csv *c, struct buf *field, json_t *list,
+/* --- fields */
+
+/* What the bytes 0x80 to 0x9f mean; 0: nothing. */
+static const uint16_t windows_1252[32] = {
+    0x20ac, 0,      0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021,
+    0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017d, 0,
+    0,      0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014,
+    0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0,      0x017e, 0x0178};
+
+static int append_utf8(struct buf *out, uint32_t code)
+{
+    char bytes[3];
+
+    if (code < 0x80) {
+        bytes[0] = (char)code;
+        return buf_append(out, bytes, 1);
+    }
+    if (code < 0x800) {
+        bytes[0] = (char)(0xc0 | code >> 6);
+        bytes[1] = (char)(0x80 | (code & 0x3f));
+        return buf_append(out, bytes, 2);
+    }
+    bytes[0] = (char)(0xe0 | code >> 12);
+    bytes[1] = (char)(0x80 | (code >> 6 & 0x3f));
+    bytes[2] = (char)(0x80 | (code & 0x3f));
+    return buf_append(out, bytes, 3);
+}
+
+static int from_windows_1252(const char *text, struct buf *out, struct err *err)
+{
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)*text;
+        uint32_t code = byte;
+
+        if (byte >= 0x80 && byte < 0xa0 && !(code = windows_1252[byte - 0x80]))
+            return err_set(err, ERR_SETUP,
+                           "byte 0x%02x is none of Windows-1252", byte);
+        if (append_utf8(out, code) == -1)
+            return err_set(err, ERR_SETUP, "a field is too long");
+    }
+    return 0;
+}
+
+static json_t *text_value(const struct csv *c, const char *text,
+                          struct err *err)
+{
+    json_t *value = NULL;
+
+    if (c->encoding == CSV_WINDOWS_1252) {
+        struct buf utf8;
+
+        buf_init(&utf8, 3 * FIELD_MAX);
+        if (from_windows_1252(text, &utf8, err) == 0)
+            value = json_string(buf_text(&utf8));
+        buf_wipe(&utf8);
+        return value;
+    }
+    if (!(value = json_string(text)))
+        err_set(err, ERR_SETUP,
+                "not UTF-8 (--encoding windows-1252, if it is that)");
+    return value;
+}
+
+static json_t *list_value(const struct csv *c, const char *text,
+                          struct err *err)
+{
+    json_t *whole = text_value(c, text, err);
+    json_t *list = whole ? json_array() : NULL;
+
+    for (const char *at = json_string_value(whole); at && *at;) {
+        size_t length = strcspn(at, " \t");
+
+        if (length)
+            json_array_append_new(list, json_stringn(at, length));
+        at += length;
+        at += strspn(at, " \t");
+    }
+    json_decref(whole);
+    return list;
+}
+
+static json_t *bytes_value(const char *text, struct err *err)
+{
+    static const char suffixes[] = "KMGT";
+    char *end;
+    const char *suffix;
+    long long number;
+
+    errno = 0;
+    number = strtoll(text, &end, 10);
+    suffix = *end ? strchr(suffixes, *end & ~0x20) : NULL;
+    for (int i = suffix ? (int)(suffix - suffixes) + 1 : 0; i > 0; i--)
+        if (number > INT64_MAX / 1024)
+            errno = ERANGE;
+        else
+            number *= 1024;
+    if (errno || end == text || *text < '0' || *text > '9' ||
+        (*end && (!suffix || end[1]))) {
+        err_set(err, ERR_SETUP, "not a quota: %.40s", text);
+        return NULL;
+    }
+    return json_integer(number);
+}
+
+static json_t *value_of(const struct csv *c, const struct column *column,
+                        const char *text, struct err *err)
+{
+    bool is_none = column->may_be_none && strcmp(text, "-") == 0;
+
+    switch (column->kind) {
+    case KIND_TEXT: return text_value(c, is_none ? "" : text, err);
+    case KIND_LIST: return list_value(c, is_none ? "" : text, err);
+    case KIND_BYTES: return bytes_value(is_none ? "0" : text, err);
+    }
+    return NULL;
+}
+
+/* --- lines */
+
+/* The fields of a line into entry; ends behind its last field. */
+static int take_line(struct csv *c, struct buf *field, json_t *entry,
                      struct err *err)
 {
-    json_t *entry = json_pack("{s:i}", "line", c->line);
     int count = 0;
 
-    json_array_append_new(list, entry);
     do {
         json_t *value;
 
         if (count == c->order_count)
-            return err_set(err, ERR_SETUP, "line %d: too many fields", c->line);
+            return err_set(err, ERR_SETUP, "too many fields");
         if (take_field(c, field, err) == -1)
             return -1;
-        value = json_string(buf_text(field));
-        if (!value)
-            return err_set(err, ERR_SETUP, "line %d: not UTF-8", c->line);
-        if (field->used)
-            json_object_set(entry, column_names[c->order[count]], value);
-        json_decref(value);
+        if (field->used) {
+            value = value_of(c, c->order[count], buf_text(field), err);
+            if (!value)
+                return -1;
+            json_object_set_new(entry, c->order[count]->name, value);
+        }
         count++;
     } while (skip_separator(c));
-    if (count == 1 && json_object_size(entry) == 1) {
-        json_array_remove(list, json_array_size(list) - 1); /* empty line */
-        return 0;
-    }
-    if (!json_object_get(entry, "address"))
-        return err_set(err, ERR_SETUP, "line %d: no address", c->line);
+    if (json_object_size(entry) > 1 && !json_object_get(entry, "address"))
+        return err_set(err, ERR_SETUP, "no address");
     return 0;
 }
 
-/* `seen` has the entry of each canonical address. The same line again is left
-   out; a name that cannot be is told when it is taken in. */
-static int check_twice(json_t *list, json_t *seen, struct err *err)
+/* `seen` has the entry of each canonical address. 1: the same was said before;
+   a name that cannot be is told when it is taken in. */
+static int check_twice(json_t *entry, json_t *seen, struct err *err)
 {
-    size_t last = json_array_size(list) - 1;
-    json_t *entry = json_array_get(list, last), *other;
     const char *address = json_string_value(json_object_get(entry, "address"));
     struct username name;
+    const json_t *other;
 
     if (username_parse(address, strlen(address), &name, NULL) == -1)
         return 0;
     other = json_object_get(seen, name.address);
-    if (!other)
-        return json_object_set(seen, name.address, entry);
-    for (int i = COLUMN_LEGACY_USER; i < COLUMNS; i++) {
-        const json_t *one = json_object_get(entry, column_names[i]);
-        const json_t *two = json_object_get(other, column_names[i]);
+    if (!other) {
+        json_object_set(seen, name.address, entry);
+        return 0;
+    }
+    for (int i = 1; i < COLUMNS; i++) {
+        const json_t *one = json_object_get(entry, columns[i].name);
+        const json_t *two = json_object_get(other, columns[i].name);
 
         if (one != two && !json_equal(one, two))
             return err_set(
-                err, ERR_SETUP,
-                "line %d: line %d has another %s for the same address",
-                (int)json_integer_value(json_object_get(entry, "line")),
+                err, ERR_SETUP, "line %d has another %s for the same address",
                 (int)json_integer_value(json_object_get(other, "line")),
-                column_names[i]);
+                columns[i].name);
     }
-    return json_array_remove(list, last);
+    return 1;
 }
 
-json_t *csv_accounts(const char *text, size_t length, struct err *err)
+static void take_lines(struct csv *c, struct buf *field, json_t *entries,
+                       json_t *problems)
+{
+    json_t *seen = json_object();
+
+    for (; c->at < c->end; c->line++) {
+        const char *from = c->at;
+        json_t *entry = json_pack("{s:i}", "line", c->line);
+        struct err err;
+        int rc = take_line(c, field, entry, &err);
+
+        if (rc == -1) {
+            c->at = from;
+            skip_line(c);
+        } else if (json_object_size(entry) == 1) {
+            rc = 1; /* an empty line */
+        } else {
+            rc = check_twice(entry, seen, &err);
+        }
+        if (rc == -1)
+            json_array_append_new(
+                problems,
+                json_pack("{s:i,s:s}", "line", c->line, "error", err.text));
+        else if (rc == 0)
+            json_array_append(entries, entry);
+        json_decref(entry);
+    }
+    json_decref(seen);
+}
+
+int csv_accounts(const char *text, size_t length, enum csv_encoding encoding,
+                 json_t *entries, json_t *problems, struct err *err)
 {
     struct csv c = {
-        .at = text,
-        .end = text + length,
-        .line = 1,
-        .order = {COLUMN_ADDRESS, COLUMN_LEGACY_USER, COLUMN_PASSWORD},
-        .order_count = COLUMNS};
-    json_t *list = json_array(), *seen = json_object();
+        .at = text, .end = text + length, .line = 1, .encoding = encoding};
     struct buf field;
     int rc;
 
-    if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+    if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+        if (encoding != CSV_UTF8)
+            return err_set(err, ERR_SETUP, "it says itself that it is UTF-8");
         c.at += 3;
+    }
     c.separator = find_separator(c.at, c.end);
     buf_init(&field, FIELD_MAX);
-    rc = take_header(&c, err);
-    while (rc == 0 && c.at < c.end) {
-        size_t count = json_array_size(list);
-
-        rc = take_line(&c, &field, list, err);
-        if (rc == 0 && json_array_size(list) > count)
-            rc = check_twice(list, seen, err);
-        c.line++;
-    }
-    buf_wipe(&field);
-    json_decref(seen);
+    rc = take_header(&c, &field, err);
     if (rc == 0)
-        return list;
-    json_decref(list);
-    return NULL;
+        take_lines(&c, &field, entries, problems);
+    buf_wipe(&field);
+    return rc;
 }

@@ -56,9 +56,16 @@ static const struct cli_option domain_option[] = {
     {"domain", OPTION_TEXT, "D   only of this domain"},
     {NULL, OPTION_FLAG, NULL}};
 
+static const struct cli_option import_options[] = {
+    {"dry-run", OPTION_FLAG, "print the differences, change nothing"},
+    {"partial", OPTION_FLAG, "apply the good lines though others are bad"},
+    {"encoding", OPTION_TEXT, "utf-8|windows-1252   of the file (utf-8)"},
+    {NULL, OPTION_FLAG, NULL}};
+
 static const struct cli_option migrate_options[] = {
     {"domain", OPTION_TEXT, "D   every account of this domain"},
     {"csv", OPTION_TEXT, "FILE   lines of address,legacy_user,password"},
+    {"encoding", OPTION_TEXT, "utf-8|windows-1252   of the list (utf-8)"},
     {"dry-run", OPTION_FLAG, "say what would be done"},
     {"wait", OPTION_FLAG, "until it is done; exit 1 if something fails"},
     {NULL, OPTION_FLAG, NULL}};
@@ -108,6 +115,9 @@ static const struct cli_command commands[] = {
      "address", 1, 1, cli_account_show},
     {"account remove", "ADDRESS", "forget an account that legacy serves",
      no_options, "address", 1, 1, cli_remove},
+    {"account import", "FILE [--dry-run] [--partial] [--encoding E]",
+     "make accounts what a list says of them", import_options, "file", 1, 1,
+     cli_account_import},
     {"migrate", "ADDRESS... | --domain D | --csv FILE [--dry-run] [--wait]",
      "start or hurry copying", migrate_options, "addresses", 0, 100000,
      cli_migrate},

@@ -3,61 +3,73 @@
  */
 #include "cli/cli.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "account/wire.h"
 #include "base/mem.h"
-#include "cli/csv.h"
+#include "cli/list.h"
 
 #define CSV_MAX     (12u << 20) /* what fits into one request */
 #define POLL_MICROS 500000
 
-static char *read_file(const char *path, size_t *length_out, struct err *err)
+/* A column of the entry that `account import` takes, and we do not. */
+static const char *other_column(const json_t *entry)
 {
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
-    char *text;
+    static const char *const others[] = {"names",   "quota", "aliases",
+                                         "forward", "owner", "group"};
 
-    if (!file) {
-        err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
-        return NULL;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (json_object_get(entry, others[i]))
+            return others[i];
+    return NULL;
+}
+
+static int refuse_columns(const json_t *entries, struct err *err)
+{
+    for (size_t i = 0; i < json_array_size(entries); i++) {
+        const json_t *entry = json_array_get(entries, i);
+        const char *column = other_column(entry);
+
+        if (column)
+            return err_set(err, ERR_SETUP,
+                           "line %lld: column %s is for \"account import\"",
+                           (long long)wire_int(entry, "line", 0), column);
     }
-    text = mem_alloc(CSV_MAX + 1);
-    *length_out = fread(text, 1, CSV_MAX + 1, file);
-    if (ferror(file) || *length_out > CSV_MAX) {
-        err_set(err, ERR_SETUP, "%s: %s", path,
-                ferror(file) ? "cannot be read" : "too long; split it");
-        free(text);
-        text = NULL;
-    }
-    if (file != stdin)
-        fclose(file);
-    return text;
+    return 0;
 }
 
 /* The list's lines into the request; its passwords stay in memory only. */
 static int take_csv(json_t *request, struct err *err)
 {
-    const char *path = wire_text(request, "csv");
-    size_t length;
-    char *text;
-    json_t *entries;
+    struct list_source source = {.path = wire_text(request, "csv"),
+                                 .encoding = wire_text(request, "encoding"),
+                                 .max_bytes = CSV_MAX};
+    json_t *entries, *problems;
+    int rc;
 
-    if (!path)
+    if (!source.path)
         return 0;
-    text = read_file(path, &length, err);
-    if (!text)
-        return -1;
-    entries = csv_accounts(text, length, err);
-    explicit_bzero(text, length);
-    free(text);
-    if (!entries)
-        return err_prefix(err, "%s", path);
-    json_object_set_new(request, "entries", entries);
-    json_object_del(request, "csv");
-    return 0;
+    entries = json_array();
+    problems = json_array();
+    rc = list_read(&source, entries, problems, err);
+    if (rc == 0 && json_array_size(problems)) {
+        const json_t *first = json_array_get(problems, 0);
+
+        rc = err_set(err, ERR_SETUP, "%s: line %lld: %s", source.path,
+                     (long long)wire_int(first, "line", 0),
+                     cli_text(first, "error"));
+    }
+    if (rc == 0 && (rc = refuse_columns(entries, err)) == -1)
+        err_prefix(err, "%s", source.path);
+    json_decref(problems);
+    if (rc == 0) {
+        json_object_set(request, "entries", entries);
+        json_object_del(request, "csv");
+    }
+    json_decref(entries);
+    return rc;
 }
 
 /* What state says of a line is told with the file, as what we say of it. */

@@ -151,7 +151,7 @@ static void on_message(void *ctx, json_t *message, int fd)
         state_write(s);
     rc = is_verify ? verify_begin(client, &c, message, &err)
                    : command_run(&c, message, &result, &err);
-    if (rc == -1)
+    if (rc == -1 || c.is_undone)
         db_rollback(s->db);
     else
         apply_effects(s, &c);

@@ -281,6 +281,9 @@ static void set_going(struct state *s, struct found *f)
     struct account *a = &f->account;
     enum job_kind kind = JOB_INITIAL;
 
+    if (a->copy == COPY_NONE && /* so far only in a list */
+        state_change(s, a, EVENT_LEARNT, "first login"))
+        state_jobs_queue(s, a, &f->domain, JOB_INITIAL, clock_unix_ms());
     if (strcmp(a->last_error_kind, err_kind_name(ERR_DENIED)) != 0)
         return;
     a->last_error[0] = a->last_error_kind[0] = '\0';
