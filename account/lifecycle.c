@@ -7,8 +7,8 @@
 #define HOLD_RETRY_MOST_MS  (24 * 60 * MINUTE_MS)
 
 static const char *const event_name[] = {
-    "learnt", "copied",  "hold",      "flip", "hold-failed",
-    "broken", "retried", "back-hold", "back", "back-failed"};
+    "learnt",  "copied",    "hold", "flip",        "hold-failed", "broken",
+    "retried", "back-hold", "back", "back-failed", "trail-ended", "reopened"};
 _Static_assert(sizeof(event_name) / sizeof(event_name[0]) == EVENT_COUNT,
                "a name for each event");
 
@@ -42,6 +42,10 @@ static const struct change changes[] = {
     {EVENT_BACK_FAILED, ROUTE_HELD, COPY_TRAIL, ROUTE_LOCAL, COPY_TRAIL},
     {EVENT_BACK_FAILED, ROUTE_HELD, COPY_DONE, ROUTE_LOCAL, COPY_DONE},
     {EVENT_BACK_FAILED, ROUTE_HELD, COPY_PAUSED, ROUTE_LOCAL, COPY_PAUSED},
+    {EVENT_TRAIL_ENDED, ROUTE_LOCAL, COPY_TRAIL, ROUTE_LOCAL, COPY_DONE},
+    /* closed by force */
+    {EVENT_TRAIL_ENDED, ROUTE_LOCAL, COPY_PAUSED, ROUTE_LOCAL, COPY_DONE},
+    {EVENT_REOPENED, ROUTE_LOCAL, COPY_DONE, ROUTE_LOCAL, COPY_TRAIL},
 };
 
 int lifecycle_apply(struct account_state *state, enum account_event event,

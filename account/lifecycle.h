@@ -24,6 +24,8 @@ enum account_event {
                           from the flip's; epoch+1 */
     EVENT_BACK,        /* all is on legacy: held -> legacy, delta; epoch+1 */
     EVENT_BACK_FAILED, /* held -> local, copy as it was; epoch+1 */
+    EVENT_TRAIL_ENDED, /* its domain was closed: local, trail -> local, done */
+    EVENT_REOPENED,    /* its domain was opened again: local, done -> trail */
     EVENT_COUNT
 };
 

@@ -85,6 +85,11 @@ static int arrange_fds(struct launch *l)
     if (dup2(l->null_fd, STDIN_FILENO) == -1 ||
         fcntl(l->report_fd, F_SETFD, FD_CLOEXEC) == -1)
         return -1;
+    if (l->options->speaks_to_us &&
+        (dup2(CHILD_CHANNEL_FD, STDOUT_FILENO) == -1 ||
+         dup2(CHILD_CHANNEL_FD, STDERR_FILENO) == -1 ||
+         fcntl(CHILD_CHANNEL_FD, F_SETFD, FD_CLOEXEC) == -1))
+        return -1;
     return close_range((unsigned)above, ~0u, 0);
 }
 
@@ -124,11 +129,16 @@ static void report(int fd)
 __attribute__((noreturn)) static void run_child(struct launch *l)
 {
     default_signals();
-    if (arrange_fds(l) == -1 || become(l) == -1 ||
+    if ((l->options->has_group && setpgid(0, 0) == -1) ||
+        arrange_fds(l) == -1 || become(l) == -1 ||
         /* a change of uid clears the death signal, so it comes after */
         die_with(l->parent) == -1)
         report(l->report_fd);
-    execv(l->options->argv[0], (char *const *)(uintptr_t)l->options->argv);
+    if (l->options->environment != NULL)
+        execve(l->options->argv[0], (char *const *)(uintptr_t)l->options->argv,
+               (char *const *)(uintptr_t)l->options->environment);
+    else
+        execv(l->options->argv[0], (char *const *)(uintptr_t)l->options->argv);
     report(l->report_fd);
     _exit(127);
 }

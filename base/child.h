@@ -26,11 +26,14 @@ struct child_options {
     struct child_limits limits;
     const int *inherit_fds; /* become CHILD_CHANNEL_FD + 1, + 2, ... */
     int inherit_count;
+    const char *const *environment; /* NULL-terminated; NULL: ours */
+    bool speaks_to_us; /* stdout and stderr are the channel; no other fd */
+    bool has_group;    /* is the leader of a process group of its own */
 };
 
 /* Start it, from the main thread: the child dies with SIGKILL when that thread
-   dies. It has stdin from /dev/null, our stdout and stderr, no other
-   file descriptors, and supplementary groups of uid only. *channel_fd_out is
+   dies. It has stdin from /dev/null, our stdout and stderr unless it
+   speaks_to_us, no other file descriptors, and supplementary groups of uid only. *channel_fd_out is
    our end of a Unix stream socket pair. */
 int child_spawn(const struct child_options *options, pid_t *pid_out,
                 int *channel_fd_out, struct err *err);

@@ -138,6 +138,7 @@ static const cyaml_schema_field_t jobs_fields[] = {
     NUMBER("trail_inbox_seconds", unsigned, SUB(jobs, trail_inbox_seconds)),
     NUMBER("trail_seconds", unsigned, SUB(jobs, trail_seconds)),
     NUMBER("retry_seconds", unsigned, SUB(jobs, retry_seconds)),
+    NUMBER("on_flip_seconds", unsigned, SUB(jobs, on_flip_seconds)),
     CYAML_FIELD_END,
 };
 
@@ -367,6 +368,7 @@ static void fill_defaults(struct conf *conf, const char *text)
     default_number(&conf->jobs.trail_inbox_seconds, 300);
     default_number(&conf->jobs.trail_seconds, 900);
     default_number(&conf->jobs.retry_seconds, 30);
+    default_number(&conf->jobs.on_flip_seconds, 60);
     default_number(&conf->login.hold_quiet_ms, 300);
     default_number(&conf->login.hold_force_ms, 5000);
     if (!conf_is_given(text, "login", "remember_minutes"))

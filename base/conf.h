@@ -80,6 +80,7 @@ struct conf {
         unsigned trail_inbox_seconds; /* 300 */
         unsigned trail_seconds;       /* 900 */
         unsigned retry_seconds;       /* first back-off after RETRY: 30 */
+        unsigned on_flip_seconds;     /* a command may take: 60 */
     } jobs;
     struct {
         unsigned processes;     /* login processes; 0: one a core */

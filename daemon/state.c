@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "account/difference.h"
@@ -360,8 +360,8 @@ static void on_tick(void *ctx)
 {
     struct state *s = ctx;
 
-    while (waitpid(-1, NULL, WNOHANG) > 0)
-        ; /* on_flip commands that have ended */
+    state_on_flip_reap(s);
+    state_on_flip_run(s);
     state_jobs_tick(s);
     state_routes_tick(s);
     if (s->is_full && has_room(s)) {
@@ -371,6 +371,11 @@ static void on_tick(void *ctx)
     if (s->is_unsettled && !s->is_full)
         settle_accounts(s, false);
     timer_start(s->tick, TICK_MS);
+}
+
+static void on_child(void *ctx)
+{
+    state_on_flip_reap(ctx);
 }
 
 static void on_due(void *ctx)
@@ -445,6 +450,7 @@ int role_state_start(struct role *role, struct err *err)
         return -1;
     s->tick = timer_new(s->loop, on_tick, s);
     s->due = timer_new(s->loop, on_due, s);
+    loop_on_signal(s->loop, SIGCHLD, on_child, s);
     role->on_message = on_master;
     role->ctx = s;
     if (has_room(s))

@@ -9,6 +9,7 @@
  *   state_jobs.c     lease, progress, done
  *   state_results.c  what the end of a job means for its account
  *   state_flip.c     hold, quiet, last delta, release
+ *   state_on_flip.c  the domain's command after a flip
  *   state_control.c  the control socket
  *
  * Nothing is said before it is on disk: state_send() and state_after() wait for
@@ -101,7 +102,8 @@ struct state_client {
     int64_t verifies;        /* account id; 0: none */
 };
 
-struct state_said; /* what waits for the commit */
+struct state_command; /* of a domain, after a flip; see state_on_flip.c */
+struct state_said;    /* what waits for the commit */
 
 struct state {
     struct role *role; /* borrowed, as what it holds */
@@ -124,6 +126,7 @@ struct state {
     struct state_job *jobs;
     struct state_parked *parked;
     struct state_client *clients;
+    struct state_command *commands;
     json_t *full_trails; /* account id -> Unix ms of the last full pass */
 };
 
@@ -234,6 +237,16 @@ void state_flip_peer_came(struct state *s, struct state_peer *peer);
 void state_flip_peer_went(struct state *s, pid_t pid);
 struct state_flip *state_flip_of(const struct state *s, int64_t account_id);
 unsigned state_flip_count(const struct state *s);
+
+/* --- state_on_flip.c */
+/* The flip is about to be written: the domain's command, if it has one, is due
+   with it. */
+void state_on_flip_due(struct account *account, const struct domain *domain,
+                       int64_t now);
+/* Start what is due; only so many run at once. */
+void state_on_flip_run(struct state *s);
+/* A child of this process may have ended. */
+void state_on_flip_reap(struct state *s);
 
 /* --- state_control.c */
 void state_control_accept_take(struct state *s, int fd);

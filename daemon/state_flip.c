@@ -14,10 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "account/wire.h"
-#include "base/child.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -264,30 +262,6 @@ static void flip_give_up(struct state_flip *flip, const char *why,
     flip_release(flip);
 }
 
-/* The administrator's command hears of the flip; nobody waits for it. */
-static void run_on_flip(const struct account *account,
-                        const struct domain *domain)
-{
-    const char *argv[] = {"/bin/sh",
-                          "-c",
-                          domain->on_flip,
-                          "on-flip",
-                          account->address,
-                          account->legacy_user,
-                          NULL};
-    struct child_options options = {.argv = argv};
-    struct err err;
-    pid_t pid;
-    int fd;
-
-    if (!domain->on_flip[0])
-        return;
-    if (child_spawn(&options, &pid, &fd, &err) == -1)
-        log_error("on_flip of %s: %s", domain->name, err.text);
-    else
-        close(fd);
-}
-
 /* The row says local, on disk; now local itself hears of it, then all others.
    If it cannot be told, the account stays temporarily unavailable and is tried
    again with every tick. */
@@ -295,17 +269,16 @@ static void flip_tell(struct state *s, int64_t account_id)
 {
     struct state_flip *flip = state_flip_of(s, account_id);
     struct account account;
-    struct domain domain;
 
     if (!flip)
         return;
-    if (state_load(s, account_id, &account, &domain)) {
+    if (state_load(s, account_id, &account, NULL)) {
         if (state_provision(s, &account))
             log_info("account %s flipped held_ms=%lld", account.address,
                      (long long)elapsed_ms(flip));
-        run_on_flip(&account, &domain);
     }
     flip_release(flip);
+    state_on_flip_run(s);
 }
 
 static void flip_commit(struct state_flip *flip, struct account *account,
@@ -320,6 +293,7 @@ static void flip_commit(struct state_flip *flip, struct account *account,
     account->hold_failures = 0;
     account->next_flip_at = 0;
     account->wants_flip = false;
+    state_on_flip_due(account, domain, now);
     if (!state_change(s, account, EVENT_FLIP,
                       flip->wants_trail ? "legacy may still be storing" : "")) {
         flip_give_up(flip, "not legal", true);

@@ -304,6 +304,23 @@ int account_each_unsettled(struct db *db,
     return s == NULL ? -1 : each_row(s, fn, ctx, err);
 }
 
+int account_each_on_flip(struct db *db, int64_t now, int limit,
+                         int (*fn)(void *ctx, const struct account *a),
+                         void *ctx, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db,
+                   SELECT "WHERE a.on_flip IN ('due', 'failed') AND "
+                          "a.on_flip_at <= ?1 ORDER BY a.on_flip_at LIMIT ?2",
+                   err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, now);
+    db_bind_int(s, 2, limit);
+    return each_row(s, fn, ctx, err);
+}
+
 static int copy_blob(struct db_statement *s, int column, uint8_t *out,
                      size_t size, size_t *length_out)
 {

@@ -78,6 +78,12 @@ int account_each_unsettled(struct db *db,
                            int (*fn)(void *ctx, const struct account *a),
                            void *ctx, struct err *err);
 
+/* Those whose domain's command is due after their flip (on_flip due or failed,
+   on_flip_at not after now), the longest waiting first. */
+int account_each_on_flip(struct db *db, int64_t now, int limit,
+                         int (*fn)(void *ctx, const struct account *a),
+                         void *ctx, struct err *err);
+
 /* The sealed password: data key and ciphertext. 1 found, 0 none. NULL/0 in
    account_set_seal wipes both. */
 struct account_seal {

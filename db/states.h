@@ -18,7 +18,7 @@ enum account_copy {
     COPY_DELTA,   /* copied once; kept up to date */
     COPY_FINAL,   /* the last delta, inside the hold */
     COPY_TRAIL,   /* flipped; what still arrives on legacy is fetched */
-    COPY_DONE,    /* a word of the rows; nothing ends a trail yet */
+    COPY_DONE,    /* the trail has ended: nothing is asked of legacy any more */
     COPY_FAILED,  /* an operator must act; see last_error */
     COPY_PAUSED,
     COPY_COUNT

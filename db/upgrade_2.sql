@@ -23,6 +23,10 @@ ALTER TABLE accounts ADD COLUMN on_flip TEXT NOT NULL DEFAULT ''
     CHECK (on_flip IN ('', 'due', 'done', 'failed'));
 ALTER TABLE accounts ADD COLUMN on_flip_attempts INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE accounts ADD COLUMN on_flip_at INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX accounts_on_flip ON accounts (on_flip_at)
+    WHERE on_flip IN ('due', 'failed');
+CREATE INDEX accounts_trailing ON accounts (domain_id, id)
+    WHERE route = 'local' AND copy IN ('trail', 'paused');
 ALTER TABLE accounts ADD COLUMN trail_ended_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE accounts ADD COLUMN local_password_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE accounts ADD COLUMN wants_rollback INTEGER NOT NULL DEFAULT 0;
@@ -103,6 +107,34 @@ CREATE TABLE strangers (
     last_at   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX strangers_by_domain ON strangers (domain_id, mails);
+
+-- How many they are, and the mails of those beyond what is listed.
+CREATE TABLE stranger_totals (
+    domain_id      INTEGER PRIMARY KEY
+                   REFERENCES domains (id) ON DELETE CASCADE,
+    addresses      INTEGER NOT NULL DEFAULT 0,
+    unlisted_mails INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TRIGGER strangers_counted AFTER INSERT ON strangers
+BEGIN
+    INSERT INTO stranger_totals (domain_id, addresses)
+    VALUES (NEW.domain_id, 1)
+    ON CONFLICT (domain_id) DO UPDATE SET addresses = addresses + 1;
+END;
+CREATE TRIGGER strangers_gone AFTER DELETE ON strangers
+BEGIN
+    UPDATE stranger_totals SET addresses = addresses - 1
+    WHERE domain_id = OLD.domain_id;
+END;
+-- Whoever becomes an account, by whatever way, is no stranger any more.
+CREATE TRIGGER accounts_are_no_strangers AFTER INSERT ON accounts
+BEGIN
+    DELETE FROM strangers WHERE address = NEW.address;
+END;
+CREATE TRIGGER aliases_are_no_strangers AFTER INSERT ON aliases
+BEGIN
+    DELETE FROM strangers WHERE address = NEW.alias;
+END;
 
 -- The sealed password of a domain's master user on legacy.
 CREATE TABLE domain_secrets (
