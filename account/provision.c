@@ -16,6 +16,8 @@
 
 #define DEFAULT_GROUP "dovecot"
 
+_Static_assert(CREDENTIALS_MAX == AUTH_SLOTS, "local verifies all we know");
+
 struct provision {
     const struct conf *conf; /* borrowed */
     struct db *auth;         /* NULL: none */
@@ -173,17 +175,20 @@ static const char *prefix_of(const struct account *account)
 }
 
 int provision_apply(struct provision *p, const struct account *account,
-                    const char *hash, struct err *err)
+                    const struct credential_hashes *hashes, struct err *err)
 {
     char maildir[PATH_MAX], home[PATH_MAX], mail[PATH_MAX + 16];
-    struct auth_user user = {.username = account->address,
-                             .password = hash,
-                             .home = home,
-                             .mail = mail,
-                             .uid = p->uid,
-                             .gid = p->gid,
-                             .is_active = account->route == ROUTE_LOCAL,
-                             .epoch = account->epoch};
+    struct auth_user user = {
+        .username = account->address,
+        .password = hashes == NULL ? NULL : hashes->items[0],
+        .home = home,
+        .mail = mail,
+        .uid = p->uid,
+        .gid = p->gid,
+        .is_active = account->route == ROUTE_LOCAL,
+        .is_login_locked = account->is_login_locked,
+        .is_submission_locked = account->is_submission_locked,
+        .epoch = account->epoch};
 
     if (p->auth == NULL)
         return 0;
@@ -195,7 +200,19 @@ int provision_apply(struct provision *p, const struct account *account,
     snprintf(mail, sizeof(mail), "maildir:%s", maildir);
     user.prefix = prefix_of(account);
     user.separator = separator_of(account);
+    for (size_t i = 1; hashes != NULL && i < hashes->count; i++)
+        user.further[user.further_count++] = hashes->items[i];
     return auth_put(p->auth, &user, err);
+}
+
+int provision_settle(struct provision *p, struct db *control,
+                     const struct account *account, struct err *err)
+{
+    struct credential_hashes hashes;
+
+    if (credential_hashes(control, account->id, &hashes, err) == -1)
+        return -1;
+    return provision_apply(p, account, &hashes, err);
 }
 
 int provision_remove(struct provision *p, const char *address, struct err *err)

@@ -16,6 +16,7 @@
 #include "base/conf.h"
 #include "base/err.h"
 #include "db/accounts.h"
+#include "db/credentials.h"
 
 struct provision;
 
@@ -30,12 +31,15 @@ int provision_open(const struct conf *conf, struct provision **out,
                    struct err *err);
 void provision_close(struct provision **p);
 
-/* Tell local the account as the row says: active if route is local. Same row,
-   same result. hash may be NULL or "" while it is not active. ERR_SETUP if
+/* Tell local the account as the row says: active if route is local, with its
+   locks and these passwords (NULL: none). Same row, same result. ERR_SETUP if
    local has been told a later epoch (a control db older than what local reads):
    that account must not be served. */
 int provision_apply(struct provision *p, const struct account *account,
-                    const char *hash, struct err *err);
+                    const struct credential_hashes *hashes, struct err *err);
+/* The same with the passwords that the control db has for it. */
+int provision_settle(struct provision *p, struct db *control,
+                     const struct account *account, struct err *err);
 int provision_remove(struct provision *p, const char *address, struct err *err);
 /* The epoch in which local serves the address; 0: it does not, or that cannot
    be known. */

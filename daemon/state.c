@@ -215,12 +215,11 @@ bool state_change(struct state *s, struct account *account,
 
 bool state_provision(struct state *s, struct account *account)
 {
-    char hash[256];
+    struct credential_hashes hashes;
     struct err err;
 
-    state_must(account_hash_get(s->db, account->id, hash, sizeof(hash), &err),
-               &err);
-    if (provision_apply(s->provision, account, hash, &err) == -1) {
+    state_must(credential_hashes(s->db, account->id, &hashes, &err), &err);
+    if (provision_apply(s->provision, account, &hashes, &err) == -1) {
         log_error("account %s is not made known to local: %s", account->address,
                   err.text);
         s->is_unsettled = true; /* again with the next tick */

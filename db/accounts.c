@@ -24,7 +24,9 @@
 
 #define SELECT                                                                 \
     "SELECT a.id, a.domain_id, a.address, " STATE_COLUMNS                      \
-    ", s.wrapped_key IS NOT NULL, coalesce(s.password_hash, '') <> '' "        \
+    ", s.wrapped_key IS NOT NULL, coalesce(s.password_hash, '') <> '' OR "     \
+    "EXISTS (SELECT 1 FROM credentials c WHERE c.account_id = a.id AND "       \
+    "c.hash <> '') "                                                           \
     "FROM accounts a LEFT JOIN secrets s ON s.account_id = a.id "
 
 static int read_states(struct db_statement *s, struct account *out,
@@ -321,17 +323,6 @@ int account_each_on_flip(struct db *db, int64_t now, int limit,
     return each_row(s, fn, ctx, err);
 }
 
-static int copy_blob(struct db_statement *s, int column, uint8_t *out,
-                     size_t size, size_t *length_out)
-{
-    const void *bytes = db_blob(s, column, length_out);
-
-    if (*length_out > size)
-        return -1;
-    memcpy(out, bytes, *length_out);
-    return 0;
-}
-
 int account_seal_get(struct db *db, int64_t id, struct account_seal *out,
                      struct err *err)
 {
@@ -348,10 +339,9 @@ int account_seal_get(struct db *db, int64_t id, struct account_seal *out,
     db_bind_int(s, 1, id);
     result = db_step(s, err);
     if (result == 1 &&
-        (copy_blob(s, 0, out->wrapped_key, sizeof(out->wrapped_key),
-                   &out->wrapped_length) == -1 ||
-         copy_blob(s, 1, out->blob, sizeof(out->blob), &out->blob_length) ==
-             -1))
+        (row_blob(s, 0, out->wrapped_key, sizeof(out->wrapped_key),
+                  &out->wrapped_length) == -1 ||
+         row_blob(s, 1, out->blob, sizeof(out->blob), &out->blob_length) == -1))
         result = err_set(err, ERR_SETUP, "account %lld: seal is too long",
                          (long long)id);
     db_finish(s);

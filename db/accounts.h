@@ -23,7 +23,8 @@ struct account {
     int64_t epoch;
     int64_t provisioned_epoch; /* the epoch that local has been told */
     enum password_state password_state;
-    bool has_seal, has_hash;
+    bool has_seal;
+    bool has_hash;                       /* of any of its passwords */
     bool has_prefix;                     /* the two below are known */
     char legacy_prefix[256];             /* personal namespace; "" : none */
     char legacy_separator[8];            /* "" : NIL */

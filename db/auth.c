@@ -18,6 +18,10 @@
     "INSERT INTO versions VALUES (NEW.username, abs(random() / 2) + 1)"        \
     " ON CONFLICT (username) DO UPDATE SET version = excluded.version;"
 
+#define RENEW_VERSION_OF(row)                                                  \
+    "UPDATE versions SET version = abs(random() / 2) + 1"                      \
+    " WHERE username = " row ".username;"
+
 static const char *const scripts[] = {
     "CREATE TABLE IF NOT EXISTS users ("
     " username TEXT PRIMARY KEY, password TEXT, home TEXT, mail TEXT,"
@@ -33,7 +37,30 @@ static const char *const scripts[] = {
     " WHEN OLD.password IS NOT NEW.password OR OLD.active IS NOT NEW.active"
     " BEGIN " RENEW_VERSION " END;"
     "CREATE TRIGGER user_went AFTER DELETE ON users"
-    " BEGIN DELETE FROM versions WHERE username = OLD.username; END;"};
+    " BEGIN DELETE FROM versions WHERE username = OLD.username; END;",
+
+    "ALTER TABLE users ADD COLUMN can_login INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE users ADD COLUMN can_submit INTEGER NOT NULL DEFAULT 1;"
+    "DROP TRIGGER user_changed;"
+    "CREATE TRIGGER user_changed"
+    " AFTER UPDATE OF password, active, can_login, can_submit ON users"
+    " WHEN OLD.password IS NOT NEW.password OR OLD.active IS NOT NEW.active"
+    " OR OLD.can_login IS NOT NEW.can_login"
+    " OR OLD.can_submit IS NOT NEW.can_submit"
+    " BEGIN " RENEW_VERSION " END;"
+    "CREATE TABLE passwords ("
+    " username TEXT NOT NULL REFERENCES users (username) ON DELETE CASCADE,"
+    " slot INTEGER NOT NULL, password TEXT NOT NULL,"
+    " PRIMARY KEY (username, slot)) WITHOUT ROWID;"
+    "CREATE TRIGGER password_came AFTER INSERT ON passwords"
+    " BEGIN " RENEW_VERSION_OF(
+        "NEW") " END;"
+               "CREATE TRIGGER password_changed AFTER UPDATE ON passwords"
+               " BEGIN " RENEW_VERSION_OF("NEW") " END;"
+                                                 "CREATE TRIGGER password_went "
+                                                 "AFTER DELETE ON passwords"
+                                                 " BEGIN " RENEW_VERSION_OF(
+                                                     "OLD") " END;"};
 
 /* Give what is behind fd away, if it is not right yet. The mode comes last:
    chown takes the set-group-id bit away. */
@@ -157,26 +184,29 @@ static void bind_user(struct db_statement *s, const struct auth_user *user)
     db_bind_text(s, 8, user->separator);
     db_bind_int(s, 9, user->is_active);
     db_bind_int(s, 10, user->epoch);
+    db_bind_int(s, 11, !user->is_login_locked);
+    db_bind_int(s, 12, !user->is_submission_locked);
 }
 
-int auth_put(struct db *db, const struct auth_user *user, struct err *err)
+static int put_user(struct db *db, const struct auth_user *user,
+                    struct err *err)
 {
-    struct db_statement *s;
-
-    if (user->is_active && (user->password == NULL || !*user->password))
-        return err_set(err, ERR_SETUP, "%s: active without a password",
-                       user->username);
-    s = db_prepare(db,
+    struct db_statement *s =
+        db_prepare(db,
                    "INSERT INTO users (username, password, home, mail, uid, "
-                   "gid, prefix, separator, active, epoch) VALUES "
-                   "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) "
+                   "gid, prefix, separator, active, epoch, can_login, "
+                   "can_submit) VALUES "
+                   "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) "
                    "ON CONFLICT (username) DO UPDATE SET "
                    "password = excluded.password, home = excluded.home, "
                    "mail = excluded.mail, uid = excluded.uid, "
                    "gid = excluded.gid, prefix = excluded.prefix, "
                    "separator = excluded.separator, active = excluded.active, "
-                   "epoch = excluded.epoch WHERE epoch <= excluded.epoch",
+                   "epoch = excluded.epoch, can_login = excluded.can_login, "
+                   "can_submit = excluded.can_submit "
+                   "WHERE epoch <= excluded.epoch",
                    err);
+
     if (s == NULL)
         return -1;
     bind_user(s, user);
@@ -187,6 +217,58 @@ int auth_put(struct db *db, const struct auth_user *user, struct err *err)
                        "%s: local has been told a later epoch than %lld",
                        user->username, (long long)user->epoch);
     return 0;
+}
+
+/* What stays the same is not written: each change makes logins forget. */
+static int put_slot(struct db *db, const struct auth_user *user, size_t slot,
+                    struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db,
+                   "INSERT INTO passwords VALUES (?1, ?2, ?3) "
+                   "ON CONFLICT (username, slot) DO UPDATE SET "
+                   "password = excluded.password "
+                   "WHERE password <> excluded.password",
+                   err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_text(s, 1, user->username);
+    db_bind_int(s, 2, (int64_t)slot);
+    db_bind_text(s, 3, user->further[slot - 1]);
+    return db_run(s, err);
+}
+
+static int put_passwords(struct db *db, const struct auth_user *user,
+                         struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db, "DELETE FROM passwords WHERE username = ?1 AND slot > ?2", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_text(s, 1, user->username);
+    db_bind_int(s, 2, (int64_t)user->further_count);
+    if (db_run(s, err) == -1)
+        return -1;
+    for (size_t i = 0; i < user->further_count && i < AUTH_SLOTS; i++)
+        if (put_slot(db, user, i + 1, err) == -1)
+            return -1;
+    return 0;
+}
+
+int auth_put(struct db *db, const struct auth_user *user, struct err *err)
+{
+    if (db_begin(db, err) == -1)
+        return -1;
+    if (put_user(db, user, err) == -1 || put_passwords(db, user, err) == -1) {
+        db_rollback(db);
+        return -1;
+    }
+    if (db_commit(db, err) == 0)
+        return 0;
+    db_rollback(db);
+    return -1;
 }
 
 int auth_remove(struct db *db, const char *username, struct err *err)

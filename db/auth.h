@@ -1,36 +1,46 @@
 /*
- * auth.db: what Dovecot reads (dovecot-sqlite passdb and userdb). One table:
+ * auth.db: what Dovecot reads (dovecot-sqlite passdb and userdb). Two tables:
  *
  *   users(username TEXT PRIMARY KEY, password TEXT, home TEXT, mail TEXT,
  *         uid INTEGER, gid INTEGER, prefix TEXT, separator TEXT,
- *         active INTEGER, epoch INTEGER)
+ *         active INTEGER, epoch INTEGER, can_login INTEGER,
+ *         can_submit INTEGER)
+ *   passwords(username TEXT, slot INTEGER, password TEXT)
  *
  * prefix and separator are NULL where Dovecot's own shall hold; active is 1
  * from the flip on (login and LMTP ask for active=1, doveadm does not).
+ * can_login and can_submit are 0 for who is locked; LMTP does not ask for them.
+ * passwords has those beside users.password, slots 1 to AUTH_SLOTS.
  *
  * Beside it, for us: versions(username, version), a random number that triggers
  * change with everything that decides whether a login is good. It stands in the
  * same database, so whoever reads a version has the passwords that belong to
- * it. A further table with passwords needs triggers of its own.
+ * it.
  */
 #ifndef DB_AUTH_H
 #define DB_AUTH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "db/db.h"
 
+#define AUTH_SLOTS 4
+
 struct auth_user {
     const char *username; /* canonical address */
-    const char *password; /* "{SCHEME}hash", may be "" while not active */
+    const char *password; /* "{SCHEME}hash"; "" or NULL: none */
+    const char *further[AUTH_SLOTS];
+    size_t further_count;
     const char *home;
     const char *mail; /* "maildir:/path" */
     int64_t uid, gid;
     const char *prefix;    /* NULL: Dovecot's own */
     const char *separator; /* NULL: Dovecot's own */
     bool is_active;
+    bool is_login_locked, is_submission_locked;
     int64_t epoch;
 };
 
@@ -43,9 +53,10 @@ int auth_prepare(const char *path, uid_t owner, gid_t group, struct err *err);
 /* auth_prepare for our own uid, and open. */
 int auth_open(const char *path, gid_t group, struct db **db_out,
               struct err *err);
-/* Insert or replace; an epoch older than the stored one is refused, and so is
-   an active user without a password (ERR_SETUP). An empty password is stored as
-   NULL, with which nobody logs in. */
+/* Insert or replace with all passwords, in one transaction; an epoch older than
+   the stored one is refused (ERR_SETUP). An empty password is stored as NULL,
+   with which nobody logs in: the first login of such a user is asked of legacy.
+ */
 int auth_put(struct db *db, const struct auth_user *user, struct err *err);
 int auth_remove(struct db *db, const char *username, struct err *err);
 /* The epoch of an active user; 0: there is none. */

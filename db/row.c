@@ -1,6 +1,7 @@
 #include "db/row.h"
 
 #include <stdio.h>
+#include <string.h>
 
 int row_text(struct db_statement *s, int column, char *out, size_t size,
              struct err *err)
@@ -21,6 +22,18 @@ int row_texts(struct db_statement *s, const struct row_text *texts,
             -1)
             return -1;
     }
+    return 0;
+}
+
+int row_blob(struct db_statement *s, int column, uint8_t *out, size_t size,
+             size_t *length_out)
+{
+    const void *bytes = db_blob(s, column, length_out);
+
+    if (*length_out > size)
+        return -1;
+    if (*length_out > 0)
+        memcpy(out, bytes, *length_out);
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #define DB_ROW_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "db/db.h"
 
@@ -21,6 +22,10 @@ struct row_text {
 };
 int row_texts(struct db_statement *s, const struct row_text *texts,
               size_t count, struct err *err);
+
+/* The bytes of a column; -1, without an error, when they do not fit. */
+int row_blob(struct db_statement *s, int column, uint8_t *out, size_t size,
+             size_t *length_out);
 
 /* Step once, have what is there read into out, and end the statement. 1 found,
    0 not found, -1 error. */

@@ -60,16 +60,22 @@ CREATE TABLE set_aside (
     PRIMARY KEY (account_id, item)
 ) STRICT, WITHOUT ROWID;
 
--- Further passwords of an account, beside the one in secrets.
+-- Further passwords of an account, beside the one in secrets. The password
+-- itself is sealed as long as its hash is made and the copying may need it;
+-- is_only: once it has its hash, it is the only one.
 CREATE TABLE credentials (
-    id         INTEGER PRIMARY KEY AUTOINCREMENT,
-    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
-    origin     TEXT NOT NULL
-               CHECK (origin IN ('legacy', 'local', 'imported')),
-    label      TEXT NOT NULL DEFAULT '',
-    hash       TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    used_at    INTEGER NOT NULL DEFAULT 0
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    account_id  INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    origin      TEXT NOT NULL
+                CHECK (origin IN ('legacy', 'local', 'imported')),
+    label       TEXT NOT NULL DEFAULT '',
+    hash        TEXT NOT NULL DEFAULT '',  -- '': is being made
+    wrapped_key BLOB,
+    sealed      BLOB,
+    is_only     INTEGER NOT NULL DEFAULT 0,
+    created_at  INTEGER NOT NULL,
+    used_at     INTEGER NOT NULL DEFAULT 0,
+    CHECK (hash <> '' OR wrapped_key IS NOT NULL)
 ) STRICT;
 CREATE INDEX credentials_by_account ON credentials (account_id, id);
 
@@ -136,11 +142,14 @@ BEGIN
     DELETE FROM strangers WHERE address = NEW.alias;
 END;
 
--- The sealed password of a domain's master user on legacy.
+-- The sealed password of a domain's master user on legacy, and the name he logs
+-- in with ('': by SASL's authorization identity where legacy offers it).
 CREATE TABLE domain_secrets (
-    domain_id   INTEGER PRIMARY KEY REFERENCES domains (id) ON DELETE CASCADE,
-    wrapped_key BLOB NOT NULL,
-    sealed      BLOB NOT NULL
+    domain_id      INTEGER PRIMARY KEY
+                   REFERENCES domains (id) ON DELETE CASCADE,
+    login_template TEXT NOT NULL DEFAULT '',
+    wrapped_key    BLOB NOT NULL,
+    sealed         BLOB NOT NULL
 ) STRICT;
 
 -- Numbers of the whole installation: 'generation' is raised with each flip.

@@ -115,6 +115,7 @@ passdb {{
   driver = sql
   args = {dir}/sql.conf
 }}
+{further}
 userdb {{
   driver = sql
   args = {dir}/sql.conf
@@ -131,19 +132,42 @@ namespace inbox {{
 }}
 """
 
-# LMTP and login see a user only once it lives here; doveadm always does.
+FURTHER = """\
+passdb {{
+  driver = sql
+  args = {dir}/sql-{slot}.conf
+}}
+"""
+SLOTS = (1, 2, 3, 4)
+
+# LMTP and login see a user only once it lives here; doveadm always does. Who is
+# locked gets mail but does not get in; %s is smtp where Postfix asks.
+MAY = """\
+active = 1 AND \\
+    CASE '%s' WHEN 'smtp' THEN can_submit WHEN 'submission' THEN can_submit \\
+      ELSE can_login END = 1"""
 SQL = """\
 driver = sqlite
 connect = {auth_db}
 password_query = \\
   SELECT username AS user, password FROM users \\
-  WHERE username = '%Lu' AND active = 1
+  WHERE username = '%Lu' AND password IS NOT NULL AND """ + MAY + """
 user_query = \\
   SELECT home, mail, uid, gid, \\
     prefix AS "namespace/inbox/prefix", \\
     separator AS "namespace/inbox/separator" \\
   FROM users \\
   WHERE username = '%Lu' AND (active = 1 OR '%s' = 'doveadm')
+"""
+
+# One file for each further password of a user.
+SLOT_SQL = """\
+driver = sqlite
+connect = {auth_db}
+password_query = \\
+  SELECT username AS user, passwords.password AS password \\
+  FROM users JOIN passwords USING (username) \\
+  WHERE username = '%Lu' AND slot = {slot} AND """ + MAY + """
 """
 
 SPECIAL = """\
@@ -182,19 +206,24 @@ class Dovecot:
                 separator="." if s.legacy_prefix else "/", **words)
             accounts += s.legacy_conf
         else:
-            accounts = LOCAL.format(**words) + s.local_conf
-            sql = self.folder / "sql.conf"
-            sql.write_text(SQL.format(auth_db=s.auth_db))
-            sql.chmod(0o644)
+            further = "".join(FURTHER.format(dir=self.folder, slot=n)
+                              for n in SLOTS)
+            accounts = LOCAL.format(further=further, **words) + s.local_conf
+            self._write("sql.conf", SQL.format(auth_db=s.auth_db))
+            for n in SLOTS:
+                self._write(f"sql-{n}.conf",
+                            SLOT_SQL.format(auth_db=s.auth_db, slot=n))
             self._write_masters(s.master_password)
-        self.conf.write_text(COMMON.format(accounts=accounts, **words))
-        self.conf.chmod(0o644)
+        self._write("dovecot.conf", COMMON.format(accounts=accounts, **words))
+
+    def _write(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o644)
 
     def _write_masters(self, password):
         digest = hashlib.sha256(password.encode()).hexdigest()
-        masters = self.folder / "masters"
-        masters.write_text(f"mailhaul:{{SHA256.HEX}}{digest}\n")
-        masters.chmod(0o644)
+        self._write("masters", f"mailhaul:{{SHA256.HEX}}{digest}\n")
 
     def _make_mail(self):
         mail = self.folder / "mail"

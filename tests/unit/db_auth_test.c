@@ -148,43 +148,117 @@ static void test_the_version_changes_with_the_password_alone(void **state)
     assert_int_not_equal(version_of_ann(), first);
 }
 
-static void test_a_file_of_before_gets_versions(void **state)
-{
-    struct db *old;
-
-    (void)state;
-    assert_int_equal(auth_open(path, (gid_t)-1, &old, NULL), 0);
-    db_run(db_prepare(old, "DROP TRIGGER user_came", NULL), NULL);
-    db_run(db_prepare(old, "DROP TRIGGER user_changed", NULL), NULL);
-    db_run(db_prepare(old, "DROP TRIGGER user_went", NULL), NULL);
-    db_run(db_prepare(old, "DROP TABLE versions", NULL), NULL);
-    db_run(db_prepare(old, "PRAGMA user_version = 1", NULL), NULL);
-    db_run(db_prepare(old,
-                      "INSERT INTO users (username, password) "
-                      "VALUES ('ann@example.net', 'x')",
-                      NULL),
-           NULL);
-    db_close(&old);
-    assert_int_equal(auth_open(path, (gid_t)-1, &db, NULL), 0);
-    assert_true(version_of_ann() > 0);
-}
-
-static void test_nobody_is_active_without_a_password(void **state)
+static void test_the_version_changes_with_locks_and_further_ones(void **state)
 {
     struct auth_user user = ann();
-    struct err err;
+    int64_t before, after;
+
+    (void)state;
+    assert_int_equal(auth_open(path, (gid_t)-1, &db, NULL), 0);
+    put(&user);
+    before = version_of_ann();
+    user.further[user.further_count++] = "{CRYPT}one";
+    put(&user);
+    after = version_of_ann();
+    assert_int_not_equal(after, before);
+    put(&user);
+    assert_int_equal(version_of_ann(), after);
+    user.further[0] = "{CRYPT}two";
+    put(&user);
+    assert_int_not_equal(version_of_ann(), after);
+    after = version_of_ann();
+    user.further_count = 0;
+    put(&user);
+    assert_int_not_equal(version_of_ann(), after);
+    after = version_of_ann();
+    user.is_login_locked = true;
+    put(&user);
+    assert_int_not_equal(version_of_ann(), after);
+    assert_int_equal(auth_remove(db, "ann@example.net", NULL), 0);
+    assert_int_equal(ask(db, "SELECT count(*) FROM versions"), 0);
+}
+
+static void test_an_empty_password_is_null(void **state)
+{
+    struct auth_user user = ann();
 
     (void)state;
     assert_int_equal(auth_open(path, (gid_t)-1, &db, NULL), 0);
     user.password = "";
-    assert_int_equal(auth_put(db, &user, &err), -1);
-    assert_int_equal(err.kind, ERR_SETUP);
-    user.password = NULL;
-    assert_int_equal(auth_put(db, &user, &err), -1);
-    user.password = "";
-    user.is_active = false;
     put(&user);
-    assert_int_equal(ask(db, "SELECT password IS NULL FROM users"), 1);
+    assert_int_equal(
+        ask(db, "SELECT password IS NULL AND active = 1 FROM users"), 1);
+}
+
+static void test_further_passwords_have_slots_and_go_with_the_user(void **state)
+{
+    struct auth_user user = ann();
+
+    (void)state;
+    assert_int_equal(auth_open(path, (gid_t)-1, &db, NULL), 0);
+    user.further[0] = "{CRYPT}one";
+    user.further[1] = "{CRYPT}two";
+    user.further_count = 2;
+    put(&user);
+    assert_int_equal(ask(db, "SELECT count(*) FROM passwords WHERE "
+                             "(slot, password) IN "
+                             "((1, '{CRYPT}one'), (2, '{CRYPT}two'))"),
+                     2);
+    user.further[0] = "{CRYPT}three";
+    user.further_count = 1;
+    put(&user);
+    assert_int_equal(ask(db, "SELECT count(*) FROM passwords WHERE "
+                             "slot = 1 AND password = '{CRYPT}three'"),
+                     1);
+    assert_int_equal(ask(db, "SELECT count(*) FROM passwords"), 1);
+    /* a refused change changes nothing of it */
+    user.epoch = 1;
+    user.further_count = 0;
+    assert_int_equal(auth_put(db, &user, NULL), -1);
+    assert_int_equal(ask(db, "SELECT count(*) FROM passwords"), 1);
+    assert_int_equal(auth_remove(db, user.username, NULL), 0);
+    assert_int_equal(ask(db, "SELECT count(*) FROM passwords"), 0);
+}
+
+static void test_locks_stand_beside_active(void **state)
+{
+    struct auth_user user = ann();
+
+    (void)state;
+    assert_int_equal(auth_open(path, (gid_t)-1, &db, NULL), 0);
+    put(&user);
+    assert_int_equal(
+        ask(db, "SELECT can_login = 1 AND can_submit = 1 FROM users"), 1);
+    user.is_login_locked = true;
+    put(&user);
+    assert_int_equal(ask(db, "SELECT active = 1 AND can_login = 0 AND "
+                             "can_submit = 1 FROM users"),
+                     1);
+}
+
+static void test_a_file_of_the_first_version_is_upgraded(void **state)
+{
+    static const char *const first[] = {
+        "CREATE TABLE users ("
+        " username TEXT PRIMARY KEY, password TEXT, home TEXT, mail TEXT,"
+        " uid INTEGER, gid INTEGER, prefix TEXT, separator TEXT,"
+        " active INTEGER, epoch INTEGER);"
+        "INSERT INTO users VALUES ('old@example.net', '{CRYPT}x', '/h', 'm', "
+        "1, 1, NULL, NULL, 1, 3)"};
+    const struct db_options options = {
+        .create = true, .scripts = first, .script_count = 1};
+    struct auth_user user = ann();
+
+    (void)state;
+    assert_int_equal(auth_prepare(path, (uid_t)-1, (gid_t)-1, NULL), 0);
+    assert_int_equal(db_open(path, &options, &db, NULL), 0);
+    db_close(&db);
+    assert_int_equal(auth_open(path, (gid_t)-1, &db, NULL), 0);
+    put(&user);
+    assert_int_equal(ask(db, "SELECT count(*) FROM users JOIN versions "
+                             "USING (username) WHERE active = 1 AND "
+                             "can_login = 1 AND can_submit = 1"),
+                     2);
 }
 
 static void test_modes_do_not_depend_on_the_umask(void **state)
@@ -326,8 +400,11 @@ int main(void)
         TEST(test_a_user_stands_in_the_table_as_dovecot_reads_it),
         TEST(test_an_older_epoch_is_refused),
         TEST(test_the_version_changes_with_the_password_alone),
-        TEST(test_a_file_of_before_gets_versions),
-        TEST(test_nobody_is_active_without_a_password),
+        TEST(test_the_version_changes_with_locks_and_further_ones),
+        TEST(test_an_empty_password_is_null),
+        TEST(test_further_passwords_have_slots_and_go_with_the_user),
+        TEST(test_locks_stand_beside_active),
+        TEST(test_a_file_of_the_first_version_is_upgraded),
         TEST(test_modes_do_not_depend_on_the_umask),
         TEST(test_wrong_modes_of_before_are_put_right),
         TEST(test_what_is_not_our_file_is_not_given_away),
