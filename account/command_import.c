@@ -473,28 +473,47 @@ static int write_names(struct line *l, struct err *err)
     return rc;
 }
 
+static void append_word(char *out, size_t size, size_t *used,
+                        const json_t *change, const char *side)
+{
+    int length =
+        snprintf(out + *used, size - *used, "%s%s=%.80s", *used ? " " : "",
+                 wire_text(change, "field"), wire_text(change, side));
+
+    if (length < 0 || (size_t)length >= size - *used)
+        out[*used] = '\0'; /* no room: whole words only */
+    else
+        *used += (size_t)length;
+}
+
+/* For the audit: what stands in several tables, as one row. */
+static void tell_changes(struct line *l)
+{
+    struct difference *d = l->c->difference;
+    size_t was = 0, became = 0;
+
+    if (!d)
+        return;
+    for (size_t i = 0; i < json_array_size(l->changes); i++) {
+        const json_t *change = json_array_get(l->changes, i);
+
+        append_word(d->was, sizeof(d->was), &was, change, "was");
+        append_word(d->became, sizeof(d->became), &became, change, "becomes");
+    }
+}
+
 static int line_write(struct line *l, struct err *err)
 {
     bool is_new = l->account.id == 0;
-    char detail[512];
-    size_t used = 0;
 
-    for (size_t i = 0; i < json_array_size(l->changes) && used < 400; i++) {
-        const json_t *change = json_array_get(l->changes, i);
-
-        used += (size_t)snprintf(
-            detail + used, sizeof(detail) - used, "%s%s=%.60s->%.60s",
-            i ? " " : "", wire_text(change, "field"), wire_text(change, "was"),
-            wire_text(change, "becomes"));
-    }
-    detail[used < sizeof(detail) ? used : sizeof(detail) - 1] = '\0';
     if (write_account(l, err) == -1 ||
         profile_put(l->c->db, l->account.id, &l->profile, err) == -1 ||
         write_aliases(l, err) == -1 || write_names(l, err) == -1)
         return -1;
+    tell_changes(l);
     return command_audit(l->c, l->account.id,
-                         is_new ? "account create" : "account update", detail,
-                         err);
+                         is_new ? "account create" : "account update",
+                         l->account.address, err);
 }
 
 /* --- the list */

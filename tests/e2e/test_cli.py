@@ -25,7 +25,7 @@ COMMANDS = [
     "init", "domain add", "domain list", "domain show", "domain set",
     "domain enable", "domain disable", "domain remove", "account list",
     "account show", "account pause", "account resume", "account remove",
-    "account import",
+    "account import", "audit",
     "migrate", "status", "verify", "cutover"]
 
 

@@ -181,9 +181,9 @@ def test_every_line_that_changes_something_is_in_the_audit(shared_world,
     assert run(w, write(f"address,owner\naud@{d},C1\n"))[0] == 0
     with sqlite3.connect(f"file:{w.folder}/state/control.db?mode=ro",
                          uri=True) as db:
-        rows = db.execute("SELECT event, actor, detail FROM audit JOIN "
+        rows = db.execute("SELECT event, actor, became FROM audit JOIN "
                           "accounts a ON a.id = account_id WHERE "
                           "a.address = ?", (f"aud@{d}",)).fetchall()
     assert len(rows) == 1
     assert rows[0][0] == "account create" and rows[0][1].startswith("uid")
-    assert "owner=->C1" in rows[0][2]
+    assert "owner=C1" in rows[0][2]
