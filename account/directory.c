@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "account/counts.h"
 #include "account/wire.h"
 #include "base/channel.h"
 #include "base/log.h"
@@ -53,6 +54,8 @@ struct directory {
     struct channel *channel; /* NULL when down */
     struct timer *connect_timer;
     struct timer *deadline_timer;
+    struct timer *counts_timer;
+    uint64_t counts_turn; /* what state knows of the tally */
     int64_t back_off_ms;
     int64_t down_since;
     int64_t last_id;
@@ -97,6 +100,7 @@ static void directory_destroy(struct directory *d)
     }
     timer_free(&d->connect_timer);
     timer_free(&d->deadline_timer);
+    timer_free(&d->counts_timer);
     free(d->socket_path);
     free(d->role);
     free(d);
@@ -412,6 +416,16 @@ static void directory_on_connect_timer(void *ctx)
     directory_enter(d, DS_SETTLING);
 }
 
+static void on_counts_timer(void *ctx)
+{
+    struct directory *d = ctx;
+    json_t *message = d->channel ? counts_message(&d->counts_turn) : NULL;
+
+    if (message != NULL)
+        channel_send_take(d->channel, message, -1);
+    timer_start(d->counts_timer, COUNTS_EVERY_MS);
+}
+
 /* The only writer of d->state. */
 static void directory_enter(struct directory *d, enum directory_state next)
 {
@@ -429,6 +443,7 @@ static void directory_enter(struct directory *d, enum directory_state next)
         for (struct hold *h = d->holds; h != NULL; h = h->next)
             h->is_told = false;
         say_hello(d);
+        d->counts_turn = 0; /* another state process may listen now */
         for (struct directory_query *q = d->first; q != NULL; q = q->next)
             send_query(d, q);
         watch_deadline(d);
@@ -456,6 +471,8 @@ struct directory *directory_new(struct loop *loop, const char *socket_path,
     d->down_since = loop_now_ms(loop);
     d->connect_timer = timer_new(loop, directory_on_connect_timer, d);
     d->deadline_timer = timer_new(loop, directory_on_deadline, d);
+    d->counts_timer = timer_new(loop, on_counts_timer, d);
+    timer_start(d->counts_timer, COUNTS_EVERY_MS);
     timer_start(d->connect_timer, 0);
     return d;
 }

@@ -12,6 +12,9 @@
  *   confirm  account
  *   quiet    account, epoch, trail (bool)
  *   busy     account, epoch                    the hold cannot begin now
+ *   counts   series: {"name{labels}": value}   all that this process has
+ *                                              counted (base/tally.h), every
+ *                                              2 s while it changes
  * state -> login, smtp
  *   answer   id, answer, account, address, epoch, password_state, legacy_user,
  *            local_user, imap, pop3, smtp (URLs; absent: none),

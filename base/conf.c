@@ -94,6 +94,8 @@ static const cyaml_schema_value_t listen_entry = {
 static const cyaml_schema_field_t log_fields[] = {
     TEXT("level", SUB(log, level)),
     TEXT("to", SUB(log, to)),
+    NUMBER("keep_days", unsigned, SUB(log, keep_days)),
+    NUMBER("keep_megabytes", unsigned, SUB(log, keep_megabytes)),
     CYAML_FIELD_END,
 };
 
@@ -358,6 +360,8 @@ static void fill_defaults(struct conf *conf, const char *text)
     default_roles(&conf->roles);
     default_text(&conf->log.level, "info");
     default_text(&conf->log.to, "stderr");
+    default_number(&conf->log.keep_days, 7);
+    default_number(&conf->log.keep_megabytes, 1024);
     default_text(&conf->tls.minimum, "1.2");
     default_text(&conf->store.type, "maildir");
     if (getgrnam("dovecot") != NULL)

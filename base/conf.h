@@ -42,8 +42,10 @@ struct conf {
     char *database;  /* "sqlite:control.db" */
     struct conf_strings roles;
     struct {
-        char *level; /* "info" */
-        char *to;    /* "stderr" */
+        char *level;             /* "info" */
+        char *to;                /* "stderr" */
+        unsigned keep_days;      /* of what `mailhaul trace` reads: 7 */
+        unsigned keep_megabytes; /* 1024 */
     } log;
     struct {
         char *certificate; /* path; NULL: no TLS offered */

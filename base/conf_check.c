@@ -256,6 +256,8 @@ static int check_numbers(const struct check *c)
         {"login", "hold_quiet_ms", conf->login.hold_quiet_ms, 60000},
         {"login", "hold_force_ms", conf->login.hold_force_ms, 600000},
         {"login", "remember_minutes", conf->login.remember_minutes, 1440},
+        {"log", "keep_days", conf->log.keep_days, 3650},
+        {"log", "keep_megabytes", conf->log.keep_megabytes, 1048576},
         {"hash", "cost", conf->hash.cost, 999999999},
     };
     size_t i;

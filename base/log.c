@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include "base/log_keep.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -119,13 +121,12 @@ void log_line(enum log_level level, const char *format, ...)
     char line[LINE_MAX_BYTES];
     int saved_errno = errno;
     va_list args;
-    size_t used = 0, i;
+    size_t used, body, i;
     int n;
 
-    if (!log_enabled(level))
+    if (!log_enabled(level) && level > LOG_LEVEL_INFO)
         return;
-    if (!the_log.to_syslog)
-        used = put_time(line, sizeof line);
+    body = used = put_time(line, sizeof line);
     n = snprintf(line + used, sizeof line - used, "%s[%d] %s ", the_log.role,
                  (int)getpid(), level_name[level]);
     used = smaller(used + (size_t)(n > 0 ? n : 0), sizeof line - 2);
@@ -137,11 +138,13 @@ void log_line(enum log_level level, const char *format, ...)
     for (i = 0; i < used; i++)
         if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
             line[i] = '?';
-    line[used] = '\0';
-    if (the_log.to_syslog) {
-        syslog(syslog_priority[level], "%s", line);
-    } else {
-        line[used] = '\n';
+    line[used] = '\n';
+    if (level <= LOG_LEVEL_INFO)
+        log_keep_line(line, used + 1);
+    if (log_enabled(level) && the_log.to_syslog) {
+        syslog(syslog_priority[level], "%.*s", (int)(used - body),
+               line + body); /* it has a clock of its own */
+    } else if (log_enabled(level)) {
         if (write(the_log.fd, line, used + 1) == -1) {
             /* there is no second place to say so */
         }

@@ -8,6 +8,7 @@
 #include "account/wire.h"
 #include "base/child.h"
 #include "base/log.h"
+#include "base/log_keep.h"
 #include "base/mem.h"
 
 #define FIRST_MESSAGE_MS 10000
@@ -106,7 +107,10 @@ static int take_first_message(struct role *role, struct err *err)
 static int open_log(struct role *role, struct err *err)
 {
     int level = log_level_named(role->conf->log.level);
+    char *kept = conf_state_path(role->conf, "trace");
 
+    log_keep(kept);
+    free(kept);
     return log_open(role->conf->log.to,
                     level < 0 ? LOG_LEVEL_INFO : (enum log_level)level,
                     role->name, err);

@@ -15,11 +15,13 @@
 #include "account/wire.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/log_keep.h"
 #include "base/mem.h"
 #include "db/audit.h"
 #include "db/control.h"
 
 #define TICK_MS    1000
+#define PRUNE_MS   60000
 #define ROOM_BYTES (1u << 20) /* on the disk, to begin writing */
 
 /* Said after the commit: a message, or a call. */
@@ -355,6 +357,17 @@ static void wait_for_room(struct state *s)
               s->conf->state_dir);
 }
 
+static void prune_kept_lines(struct state *s)
+{
+    int64_t now = loop_now_ms(s->loop);
+
+    if (s->pruned_ms && now < s->pruned_ms + PRUNE_MS)
+        return;
+    s->pruned_ms = now;
+    log_keep_prune(s->kept_lines, s->conf->log.keep_days,
+                   (uint64_t)s->conf->log.keep_megabytes << 20);
+}
+
 static void on_tick(void *ctx)
 {
     struct state *s = ctx;
@@ -363,6 +376,7 @@ static void on_tick(void *ctx)
     state_on_flip_run(s);
     state_jobs_tick(s);
     state_routes_tick(s);
+    prune_kept_lines(s);
     if (s->is_full && has_room(s)) {
         log_info("%s: there is room again", s->conf->state_dir);
         begin_writing(s);
@@ -443,6 +457,8 @@ int role_state_start(struct role *role, struct err *err)
     s->conf = role->conf;
     s->said_end = &s->said;
     s->full_trails = json_object();
+    s->gone_counts = json_object();
+    s->kept_lines = conf_state_path(s->conf, "trace");
     if (control_open(s->conf->database, s->conf->state_dir, false, &s->db,
                      err) == -1 ||
         provision_open(s->conf, &s->provision, err) == -1)

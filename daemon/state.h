@@ -46,6 +46,7 @@ struct state_peer {
     pid_t pid; /* 0 before it said hello */
     char role[16];
     bool is_announced;       /* master says it lives */
+    json_t *counts;          /* owned; what it has counted; NULL: nothing */
     struct channel *channel; /* owned; NULL while not connected */
 };
 
@@ -117,6 +118,8 @@ struct state {
     bool are_peers_known;
     bool is_full;        /* no room on the disk: questions are answered, and
                             nothing is written */
+    char *kept_lines;    /* owned; the folder of base/log_keep.h */
+    int64_t pruned_ms;   /* loop time of the last look there */
     bool is_unsettled;   /* local could not be told of an account */
     bool is_turn_ending; /* scheduled */
     bool is_waking;      /* the queue is looked at after the commit */
@@ -127,6 +130,7 @@ struct state {
     struct state_parked *parked;
     struct state_client *clients;
     struct state_command *commands;
+    json_t *gone_counts; /* owned; what ended processes had counted */
     json_t *full_trails; /* account id -> Unix ms of the last full pass */
 };
 
@@ -247,6 +251,11 @@ void state_on_flip_due(struct account *account, const struct domain *domain,
 void state_on_flip_run(struct state *s);
 /* A child of this process may have ended. */
 void state_on_flip_reap(struct state *s);
+
+/* --- state_metrics.c */
+/* What a process has counted; and, when it has gone, what stays of it. */
+void state_metrics_counts(struct state_peer *peer, const json_t *message);
+void state_metrics_forget_peer(struct state *s, const struct state_peer *peer);
 
 /* --- state_control.c */
 void state_control_accept_take(struct state *s, int fd);

@@ -35,6 +35,8 @@ static void peer_remove(struct state_peer *peer)
     while (*at != peer)
         at = &(*at)->next;
     *at = peer->next;
+    state_metrics_forget_peer(peer->state, peer);
+    json_decref(peer->counts);
     free(peer);
 }
 
@@ -79,6 +81,8 @@ static void on_hello(struct state_peer *peer, const json_t *message)
         other = other->next;
     if (other) { /* what master announced, or an older connection */
         peer->is_announced = other->is_announced;
+        json_decref(other->counts); /* it will tell them again */
+        other->counts = NULL;
         peer_disconnect(other);
         peer_remove(other);
     }
@@ -113,6 +117,8 @@ static void on_message(void *ctx, json_t *message, int fd)
         state_flip_quiet(s, peer, message);
     else if (strcmp(m, "busy") == 0)
         state_flip_busy(s, peer, message);
+    else if (strcmp(m, "counts") == 0)
+        state_metrics_counts(peer, message);
     else if (strcmp(m, "lease") == 0)
         state_jobs_lease(s, peer, message);
     else if (strcmp(m, "progress") == 0)

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/tally.h"
 #include "login-proxy/lesson.h"
 
 #define CLIENT_INPUT_MAX 16384 /* what may be pipelined behind a login */
@@ -48,10 +49,30 @@ static void session_delete(void *ctx)
     free(s);
 }
 
+/* Whom nobody has been asked for yet is on side none. */
+static void count_end(const struct session *s, uint64_t in, uint64_t out)
+{
+    const char *side = s->relay == NULL ? "none"
+                       : s->is_local    ? "local"
+                                        : "legacy";
+
+    tally_add(-1, "sessions{protocol=\"%s\"}", protocol_name(s));
+    tally_add(1, "session_ends_total{protocol=\"%s\",side=\"%s\"}",
+              protocol_name(s), side);
+    tally_add((int64_t)(in + out),
+              "session_bytes_total{protocol=\"%s\",side=\"%s\"}",
+              protocol_name(s), side);
+    if (s->relay != NULL)
+        tally_add(-1, "sessions_spliced{protocol=\"%s\",side=\"%s\"}",
+                  protocol_name(s), side);
+}
+
 static void log_end(const struct session *s)
 {
     uint64_t in = s->relay ? relay_bytes_to_backend(s->relay) : 0;
     uint64_t out = s->relay ? relay_bytes_to_client(s->relay) : 0;
+
+    count_end(s, in, out);
 
     log_info("session end user=\"%s\" address=\"%s\" protocol=%s ip=%s port=%u "
              "tls=%s route=%s in=%llu out=%llu reason=%s",
@@ -208,6 +229,8 @@ void session_fail(struct session *s, enum login_failure failure,
     log_info("login-failed user=\"%s\" ip=%s protocol=%s reason=%s text=\"%s\"",
              log_safe(s->user ? s->user : ""), s->peer, protocol_name(s),
              names[failure], log_safe(reason));
+    tally_add(1, "logins_total{protocol=\"%s\",side=\"none\",result=\"%s\"}",
+              protocol_name(s), names[failure]);
     attempt_free(s);
     lesson_leave(&s->lesson);
     kick_remove(s->login->kick, &s->tracked);
@@ -321,4 +344,6 @@ void session_start_take(struct login *login, const struct listener *l, int fd)
         s->next->link = &s->next;
     login->sessions = s;
     login->session_count++;
+    tally_add(1, "sessions{protocol=\"%s\"}", protocol_name(s));
+    tally_add(1, "sessions_total{protocol=\"%s\"}", protocol_name(s));
 }

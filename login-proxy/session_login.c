@@ -8,6 +8,7 @@
 #include "account/username.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/tally.h"
 #include "login-proxy/lesson.h"
 #include "login-proxy/session.h"
 #include "proto/sasl.h"
@@ -192,6 +193,17 @@ static void teach_beside(struct session *s)
         lesson_leave(&s->lesson);
 }
 
+static void count_login(const struct session *s)
+{
+    const char *protocol = s->protocol == MAIL_POP3 ? "pop3" : "imap";
+    const char *side = s->is_local ? "local" : "legacy";
+
+    tally_add(1, "logins_total{protocol=\"%s\",side=\"%s\",result=\"ok\"}",
+              protocol, side);
+    tally_add(1, "sessions_spliced{protocol=\"%s\",side=\"%s\"}", protocol,
+              side);
+}
+
 /* Answer the client and join both sides; conn is taken. */
 static void session_splice(struct session *s, struct conn **conn,
                            const struct backend_answer *backend)
@@ -214,6 +226,7 @@ static void session_splice(struct session *s, struct conn **conn,
     conn_resume(s->client);
     s->relay = relay_start_take(s->login->options.loop, &s->client, conn,
                                 session_on_relay_end, s);
+    count_login(s);
     if (s->tracked.account_id != 0)
         kick_change(s->login->kick, &s->tracked, spliced_kind(s));
     attempt_free(s);

@@ -9,6 +9,7 @@
 #include "base/conn.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/tally.h"
 #include "proto/smtp.h"
 #include "proto/smtp_data.h"
 #include "proto/smtp_reply.h"
@@ -51,6 +52,8 @@ struct session {
     struct conn *conn;               /* owned; NULL for an orphan */
     struct transaction *transaction; /* owned */
     char id[40];
+    char ip[64];
+    unsigned port;
     char hello[SMTP_NAME_MAX];
     bool is_esmtp;
     bool is_told;         /* tell_ended has run */
@@ -107,8 +110,12 @@ static void session_end(struct session *s)
     if (s->state == SS_END)
         return;
     session_enter(s, SS_END);
-    log_debug("smtp %s session messages=%u errors=%u", s->id, s->message_count,
-              s->error_count);
+    log_info("smtp %s session ip=%s port=%u hello=\"%s\" protocol=%s "
+             "messages=%u errors=%u",
+             s->id, s->ip, s->port, log_safe(s->hello),
+             s->options.is_lmtp ? "lmtp" : "smtp", s->message_count,
+             s->error_count);
+    tally_add(-1, "sessions{protocol=\"smtp\"}");
     if (s->conn != NULL)
         conn_finish(&s->conn);
     transaction_free(&s->transaction);
@@ -601,6 +608,10 @@ struct session *smtp_session_start_take(const struct session_options *options,
         conn_accept_take(options->site->loop, fd, options->mode,
                          options->site->tls_server, INPUT_MAX, &conn_ops, s);
     conn_set_idle_ms(s->conn, IDLE_MS);
+    snprintf(s->ip, sizeof(s->ip), "%s", conn_peer_address(s->conn));
+    s->port = conn_peer_port(s->conn);
+    tally_add(1, "sessions{protocol=\"smtp\"}");
+    tally_add(1, "sessions_total{protocol=\"smtp\"}");
     return s;
 }
 
@@ -611,6 +622,8 @@ void smtp_session_free(struct session **session)
     if (s == NULL)
         return;
     *session = NULL;
+    if (s->state != SS_END)
+        tally_add(-1, "sessions{protocol=\"smtp\"}");
     transaction_free(&s->transaction);
     if (s->conn != NULL)
         conn_free(&s->conn);

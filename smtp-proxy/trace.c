@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #define HOP_FIELD "X-Mailhaul-Hop:"
+#define ID_FIELD  "Message-ID:"
 
 void trace_init(struct trace *trace, const char *node)
 {
@@ -35,6 +36,33 @@ static bool is_own_hop(const struct trace *trace)
            strncasecmp(trace->line + at, trace->node, length) == 0;
 }
 
+/* The first Message-ID counts; its body may begin on the next line. */
+static void read_message_id(struct trace *trace)
+{
+    bool is_field = begins_with(trace, ID_FIELD);
+    bool goes_on = trace->awaits_message_id &&
+                   (trace->line[0] == ' ' || trace->line[0] == '\t');
+    const char *at, *end;
+    size_t length;
+
+    trace->awaits_message_id = false;
+    if (trace->message_id[0] != '\0' || (!is_field && !goes_on))
+        return;
+    at = memchr(trace->line, '<', trace->used);
+    if (at == NULL) {
+        trace->awaits_message_id = is_field;
+        return;
+    }
+    length = (size_t)(trace->line + trace->used - at);
+    end = memchr(at, '>', length);
+    if (end != NULL)
+        length = (size_t)(end - at) + 1;
+    if (length >= sizeof(trace->message_id))
+        length = sizeof(trace->message_id) - 1;
+    memcpy(trace->message_id, at, length);
+    trace->message_id[length] = '\0';
+}
+
 /* A whole header line is in trace->line. */
 static void end_line(struct trace *trace)
 {
@@ -47,6 +75,8 @@ static void end_line(struct trace *trace)
         trace->received_count++;
     else if (is_own_hop(trace))
         trace->hop_count++;
+    else
+        read_message_id(trace);
     trace->used = 0;
 }
 

@@ -16,6 +16,7 @@
    who has moved); a third time it is circling. */
 #define TRACE_HOP_MAX  2
 #define TRACE_LINE_MAX 300
+#define TRACE_ID_MAX   256
 
 struct trace {
     const char *node; /* borrowed */
@@ -24,6 +25,8 @@ struct trace {
     bool is_in_headers;
     char line[TRACE_LINE_MAX]; /* start of the header line being read */
     size_t used;
+    bool awaits_message_id;        /* the field's body is on its next line */
+    char message_id[TRACE_ID_MAX]; /* "<...>", cut; "" : none so far */
 };
 
 void trace_init(struct trace *trace, const char *node);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/tally.h"
 
 #define HEAD_MAX 4096
 
@@ -112,6 +113,28 @@ void transaction_answer(struct transaction *t, int code, const char *text)
     t->ops->on_reply(t->ctx, &reply, true);
 }
 
+/* One that the hop had accepted at RCPT, and what became of it. */
+static void log_recipient(const struct transaction *t,
+                          const struct recipient *r, int code)
+{
+    bool has_own = r->code != 0;
+
+    tally_add(1, "recipients_total{side=\"%s\",answer=\"%dxx\"}",
+              recipient_side_name(t->side),
+              (has_own        ? r->code
+               : r->was_taken ? 250
+                              : code) /
+                  100);
+    log_info(
+        "smtp %s recipient mail=%u to=<%s> side=%s code=%d "
+        "answer=\"%s\"%s",
+        t->id, t->mail_number, log_safe(r->path), recipient_side_name(t->side),
+        has_own        ? r->code
+        : r->was_taken ? 250
+                       : code,
+        log_safe(has_own ? r->text : ""), r->was_taken ? " repeated=yes" : "");
+}
+
 void transaction_log(const struct transaction *t, int code)
 {
     const struct mail_url *hop = transaction_hop(t);
@@ -119,13 +142,32 @@ void transaction_log(const struct transaction *t, int code)
 
     for (size_t i = 0; i < t->envelope.count; i++)
         unknown += t->envelope.recipients[i].account_id == 0;
-    log_info("smtp %s message from=<%s> recipients=%zu taken=%zu unknown=%u "
-             "side=%s hop=%s size=%llu code=%d ms=%lld",
-             t->id, log_safe(t->envelope.sender), t->envelope.count,
-             envelope_taken_count(&t->envelope), unknown,
+    log_info("smtp %s message mail=%u from=<%s> message_id=%s recipients=%zu "
+             "taken=%zu unknown=%u side=%s hop=%s size=%llu code=%d ms=%lld",
+             t->id, t->mail_number, log_safe(t->envelope.sender),
+             t->trace.message_id[0] ? log_safe(t->trace.message_id) : "-",
+             t->envelope.count, envelope_taken_count(&t->envelope), unknown,
              recipient_side_name(t->side), hop != NULL ? hop->host : "-",
              (unsigned long long)t->size_bytes, code,
              (long long)(loop_now_ms(t->site->loop) - t->begun_ms));
+    for (size_t i = 0; i < t->envelope.count; i++)
+        log_recipient(t, &t->envelope.recipients[i], code);
+    tally_add(1, "mails_total{side=\"%s\",answer=\"%dxx\"}",
+              recipient_side_name(t->side), code / 100);
+    tally_add((int64_t)t->size_bytes, "mail_bytes_total{side=\"%s\"}",
+              recipient_side_name(t->side));
+}
+
+/* A recipient that was asked for and not accepted; nothing else tells of it. */
+static void log_refusal(const struct transaction *t, int code, const char *text)
+{
+    log_info("smtp %s refused mail=%u from=<%s> to=<%s> side=%s code=%d "
+             "answer=\"%s\"",
+             t->id, t->mail_number, log_safe(t->envelope.sender),
+             log_safe(t->asked_path), recipient_side_name(t->side), code,
+             log_safe(text));
+    tally_add(1, "recipients_total{side=\"%s\",answer=\"%dxx\"}",
+              recipient_side_name(t->side), code / 100);
 }
 
 /* What the client does with a failure before the text is over to it: it may
@@ -155,6 +197,8 @@ void transaction_begin(struct transaction *t, const struct smtp_command *mail)
     envelope_begin(&t->envelope, mail);
     t->has_untold = false;
     t->size_bytes = 0;
+    t->trace.message_id[0] = '\0';
+    t->mail_number++;
     t->begun_ms = loop_now_ms(t->site->loop);
     transaction_enter(t, TS_OPEN);
 }
@@ -167,6 +211,8 @@ void transaction_reset(struct transaction *t)
 
 static void answer_recipient(struct transaction *t, int code, const char *text)
 {
+    if (code / 100 != 2)
+        log_refusal(t, code, text);
     transaction_enter(t, TS_OPEN);
     transaction_answer(t, code, text);
 }
@@ -273,6 +319,8 @@ static void on_recipient(void *ctx, const struct smtp_reply *reply)
     if (reply->code / 100 == 2)
         envelope_add(&t->envelope, t->asked_path, t->asked.hop_path,
                      t->asked_account);
+    else
+        log_refusal(t, reply->code, reply->text);
     transaction_enter(t, TS_OPEN);
     t->ops->on_reply(t->ctx, &copy, true);
 }

@@ -62,6 +62,7 @@ struct transaction {
     struct spool *spool;
     uint64_t size_bytes;
     int64_t begun_ms;
+    unsigned mail_number; /* of this session's messages */
 };
 
 /* The only writer of t->state. */
