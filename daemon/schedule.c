@@ -30,8 +30,9 @@ enum flip_gate schedule_flip(const struct account *account,
 {
     if (!domain->is_enabled)
         return FLIP_NOT_ENABLED;
-    if (domain->cutover != CUTOVER_AUTO && !account->wants_flip)
-        return FLIP_NOT_WANTED;
+    if (!account->wants_flip && (domain->cutover != CUTOVER_AUTO ||
+                                 account->rolled_back_at > account->flipped_at))
+        return FLIP_NOT_WANTED; /* who was taken back is moved by name only */
     if (account->route != ROUTE_LEGACY || account->copy != COPY_DELTA)
         return FLIP_NOT_COPIED;
     if (!account->is_clean)

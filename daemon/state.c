@@ -272,6 +272,15 @@ static void take_back(struct state *s, struct account *account)
     int64_t now = clock_unix_ms();
     struct domain domain;
 
+    if (lifecycle_is_way_back(account->copy)) {
+        if (state_change(s, account, EVENT_BACK_FAILED,
+                         "found held at the start") &&
+            state_load(s, account->id, account, &domain)) {
+            state_back_given_up(s, account, &domain, SCHEDULE_BUSY_MS);
+            state_provision_later(s, account->id);
+        }
+        return;
+    }
     account->next_flip_at = now + SCHEDULE_BUSY_MS;
     account->is_clean = false;
     if (!state_change(s, account, EVENT_HOLD_FAILED, "found held at the start"))

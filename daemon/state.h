@@ -8,7 +8,8 @@
  *   state_routes.c   ask, learn, confirm
  *   state_jobs.c     lease, progress, done
  *   state_results.c  what the end of a job means for its account
- *   state_flip.c     hold, quiet, last delta, release
+ *   state_flip.c     hold, quiet, last pass, release; forth and back
+ *   state_back.c     the way back, before its hold and after it
  *   state_on_flip.c  the domain's command after a flip
  *   state_control.c  the control socket
  *
@@ -50,6 +51,12 @@ struct state_peer {
     struct channel *channel; /* owned; NULL while not connected */
 };
 
+enum flip_purpose {
+    FLIP_FORTH, /* from legacy to local */
+    FLIP_BACK,  /* from local to legacy */
+    FLIP_PURPOSE_COUNT
+};
+
 /* An account that is held. */
 struct state_flip {
     struct state_flip *next;
@@ -57,9 +64,10 @@ struct state_flip {
     int64_t account_id;
     char address[ADDRESS_MAX];
     int64_t epoch; /* of the hold */
+    enum flip_purpose purpose;
     enum flip_phase {
         FLIP_QUIETING, /* hold is sent, quiet is awaited */
-        FLIP_COPYING,  /* the last delta */
+        FLIP_COPYING,  /* the last pass */
         FLIP_TELLING,  /* committed; local is being told */
         FLIP_PHASE_COUNT
     } phase;
@@ -225,14 +233,14 @@ void state_results_count(struct account *account,
                          const struct migration_report *report);
 
 /* --- state_flip.c */
-/* Begin the flip, in the transaction of this turn. */
+/* Begin the hold, in the transaction of this turn. */
 void state_flip_begin(struct state *s, struct account *account,
-                      const struct domain *domain);
+                      const struct domain *domain, enum flip_purpose purpose);
 void state_flip_quiet(struct state *s, struct state_peer *peer,
                       const json_t *message);
 void state_flip_busy(struct state *s, const struct state_peer *peer,
                      const json_t *message);
-/* The last delta has ended. */
+/* The last pass has ended. */
 void state_flip_copied(struct state *s, const struct job *job,
                        const struct migration_report *report,
                        const struct err *outcome);
@@ -256,6 +264,21 @@ void state_on_flip_reap(struct state *s);
 /* What a process has counted; and, when it has gone, what stays of it. */
 void state_metrics_counts(struct state_peer *peer, const json_t *message);
 void state_metrics_forget_peer(struct state *s, const struct state_peer *peer);
+
+/* --- state_back.c */
+/* The first pass of a way back has ended, while local serves. */
+void state_back_passed(struct state *s, struct account *account,
+                       const struct domain *domain,
+                       const struct migration_report *report,
+                       const struct err *outcome);
+/* Its hold is over and the row is local again: once more after wait_ms. */
+void state_back_given_up(struct state *s, const struct account *account,
+                         const struct domain *domain, int64_t wait_ms);
+/* The last pass has ended well: write what legacy serves from now on. False:
+   not legal. */
+bool state_back_commit(struct state *s, struct account *account,
+                       const struct domain *domain,
+                       const struct migration_report *report);
 
 /* --- state_control.c */
 void state_control_accept_take(struct state *s, int fd);

@@ -1,9 +1,11 @@
 /*
- * The flip of an account, from hold to release.
+ * The move of an account from one side to the other, from hold to release:
+ * forth is the flip, back is its undoing.
  *
- *   QUIETING -> COPYING -> TELLING -> (released, local)
+ *   QUIETING -> COPYING -> TELLING -> (released, on the other side)
  *       |          |
- *       +----------+--> given up (released, legacy)
+ *       +----------+--> given up (released where it was; on the way back by
+ *                       TELLING, since local has to hear of the new epoch)
  *
  * Each arrow is one transaction on the account's row; what is said about it is
  * said after the commit. A flip lives in memory: if this process dies, the next
@@ -24,6 +26,22 @@ static const char *const phase_names[] = {"quieting", "copying", "telling"};
 _Static_assert(sizeof(phase_names) / sizeof(phase_names[0]) == FLIP_PHASE_COUNT,
                "a name for each phase");
 
+/* What is not the same on both ways. */
+static const struct {
+    enum account_event hold, failed;
+    enum job_kind job;
+    const char *quiet_side;
+    const char *pass;
+} purposes[] = {
+    [FLIP_FORTH] = {EVENT_HOLD, EVENT_HOLD_FAILED, JOB_FINAL, "legacy",
+                    "the last delta"},
+    [FLIP_BACK] = {EVENT_BACK_HOLD, EVENT_BACK_FAILED, JOB_ROLLBACK, "local",
+                   "the last pass back"},
+};
+_Static_assert(sizeof(purposes) / sizeof(purposes[0]) == FLIP_PURPOSE_COUNT,
+               "a row for each purpose");
+
+static void tell_later(struct state_flip *flip);
 static void flip_advance(struct state_flip *flip);
 static void flip_give_up(struct state_flip *flip, const char *why,
                          bool is_failure);
@@ -60,10 +78,11 @@ static void flip_free(struct state_flip *flip)
 
 static json_t *hold_message(const struct state_flip *flip)
 {
-    return json_pack("{s:s,s:I,s:s,s:I,s:I}", "m", "hold", "account",
+    return json_pack("{s:s,s:I,s:s,s:I,s:I,s:s}", "m", "hold", "account",
                      (json_int_t)flip->account_id, "address", flip->address,
                      "epoch", (json_int_t)flip->epoch, "quiet_within_ms",
-                     (json_int_t)flip->quiet_ms);
+                     (json_int_t)flip->quiet_ms, "side",
+                     purposes[flip->purpose].quiet_side);
 }
 
 /* The end of every flip: who was told of the hold hears that it is over, who
@@ -87,11 +106,14 @@ static int64_t elapsed_ms(const struct state_flip *flip)
 static void on_timer(void *ctx)
 {
     struct state_flip *flip = ctx;
+    char why[64];
 
+    snprintf(why, sizeof(why), "%s outlasted its share",
+             purposes[flip->purpose].pass);
     if (flip->phase == FLIP_QUIETING)
         flip_give_up(flip, "sessions did not end in time", true);
     else if (flip->phase == FLIP_COPYING)
-        flip_give_up(flip, "the last delta outlasted its share", true);
+        flip_give_up(flip, why, true);
 }
 
 static void hold_is_committed(struct state *s, int64_t account_id)
@@ -106,16 +128,20 @@ static void hold_is_committed(struct state *s, int64_t account_id)
 }
 
 void state_flip_begin(struct state *s, struct account *account,
-                      const struct domain *domain)
+                      const struct domain *domain, enum flip_purpose purpose)
 {
     struct state_flip *flip;
 
-    account->is_clean = true;
+    account->is_clean = purpose == FLIP_FORTH;
     if (state_flip_of(s, account->id) ||
-        !state_change(s, account, EVENT_HOLD, ""))
+        !state_change(s, account, purposes[purpose].hold, ""))
         return;
+    /* a pass of the trail that runs would only be in the way */
+    if (purpose == FLIP_BACK)
+        state_jobs_stop(s, account->id, JOB_TRAIL);
     flip = mem_alloc(sizeof(*flip));
     flip->state = s;
+    flip->purpose = purpose;
     flip->account_id = account->id;
     memcpy(flip->address, account->address, sizeof(flip->address));
     flip->epoch = account->epoch;
@@ -173,7 +199,8 @@ static void flip_advance(struct state_flip *flip)
               (long long)elapsed_ms(flip));
     flip->phase = FLIP_COPYING;
     timer_start(flip->timer, flip->share_ms - elapsed_ms(flip));
-    state_jobs_queue(s, &account, &domain, JOB_FINAL, clock_unix_ms());
+    state_jobs_queue(s, &account, &domain, purposes[flip->purpose].job,
+                     clock_unix_ms());
 }
 
 void state_flip_quiet(struct state *s, struct state_peer *peer,
@@ -233,11 +260,24 @@ void state_flip_peer_went(struct state *s, pid_t pid)
 
 /* --- how it ends */
 
+/* The row is what it was before the hold. */
+static void give_up_forth(struct state *s, const struct account *account,
+                          const struct domain *domain)
+{
+    /* its worker writes where nobody reads while legacy serves, and the next
+       delta waits for the ledger until it has ended */
+    state_jobs_stop(s, account->id, JOB_FINAL);
+    state_jobs_queue(s, account, domain, JOB_DELTA,
+                     schedule_delta(account, FLIP_NOT_YET,
+                                    s->conf->jobs.delta_seconds,
+                                    clock_unix_ms()));
+}
+
 static void flip_give_up(struct state_flip *flip, const char *why,
                          bool is_failure)
 {
     struct state *s = flip->state;
-    int64_t now = clock_unix_ms();
+    int64_t wait_ms = SCHEDULE_BUSY_MS;
     struct account account;
     struct domain domain;
 
@@ -247,24 +287,23 @@ static void flip_give_up(struct state_flip *flip, const char *why,
         return;
     }
     if (is_failure)
-        account.hold_failures++;
+        wait_ms = lifecycle_hold_retry_ms(++account.hold_failures);
     account.is_clean = false;
-    account.next_flip_at =
-        now + (is_failure ? lifecycle_hold_retry_ms(account.hold_failures)
-                          : SCHEDULE_BUSY_MS);
-    state_change(s, &account, EVENT_HOLD_FAILED, why);
-    /* its worker writes where nobody reads while legacy serves, and the next
-       delta waits for the ledger until it has ended */
-    state_jobs_stop(s, account.id, JOB_FINAL);
-    state_jobs_queue(s, &account, &domain, JOB_DELTA,
-                     schedule_delta(&account, FLIP_NOT_YET,
-                                    s->conf->jobs.delta_seconds, now));
-    flip_release(flip);
+    if (flip->purpose == FLIP_FORTH)
+        account.next_flip_at = clock_unix_ms() + wait_ms;
+    state_change(s, &account, purposes[flip->purpose].failed, why);
+    if (flip->purpose == FLIP_FORTH) {
+        give_up_forth(s, &account, &domain);
+        flip_release(flip);
+        return;
+    }
+    state_back_given_up(s, &account, &domain, wait_ms);
+    tell_later(flip);
 }
 
-/* The row says local, on disk; now local itself hears of it, then all others.
-   If it cannot be told, the account stays temporarily unavailable and is tried
-   again with every tick. */
+/* The row says it, on disk; now local itself hears of it, then all others. If
+   it cannot be told, an account of local stays temporarily unavailable; it is
+   tried again with every tick. */
 static void flip_tell(struct state *s, int64_t account_id)
 {
     struct state_flip *flip = state_flip_of(s, account_id);
@@ -274,11 +313,22 @@ static void flip_tell(struct state *s, int64_t account_id)
         return;
     if (state_load(s, account_id, &account, NULL)) {
         if (state_provision(s, &account))
-            log_info("account %s flipped held_ms=%lld", account.address,
+            log_info("account %s %s route=%s held_ms=%lld", account.address,
+                     flip->purpose == FLIP_FORTH ? "flipped" : "released",
+                     account_route_name(account.route),
                      (long long)elapsed_ms(flip));
+        if (flip->purpose == FLIP_BACK)
+            state_peers_forget(s, &account);
     }
     flip_release(flip);
     state_on_flip_run(s);
+}
+
+static void tell_later(struct state_flip *flip)
+{
+    flip->phase = FLIP_TELLING;
+    timer_cancel(flip->timer);
+    state_after(flip->state, flip_tell, flip->account_id);
 }
 
 static void flip_commit(struct state_flip *flip, struct account *account,
@@ -299,12 +349,10 @@ static void flip_commit(struct state_flip *flip, struct account *account,
         flip_give_up(flip, "not legal", true);
         return;
     }
-    flip->phase = FLIP_TELLING;
-    timer_cancel(flip->timer);
     state_jobs_queue(
         s, account, domain, JOB_TRAIL,
         schedule_trail(now, s->conf->jobs.trail_inbox_seconds, now));
-    state_after(s, flip_tell, account->id);
+    tell_later(flip);
 }
 
 void state_flip_copied(struct state *s, const struct job *job,
@@ -321,12 +369,17 @@ void state_flip_copied(struct state *s, const struct job *job,
         account.epoch != flip->epoch)
         return;
     if (outcome->kind != ERR_NONE) {
-        log_warn("account %s last delta failed kind=%s: %s", account.address,
-                 err_kind_name(outcome->kind), log_safe(outcome->text));
+        log_warn("account %s %s failed kind=%s: %s", account.address,
+                 purposes[flip->purpose].pass, err_kind_name(outcome->kind),
+                 log_safe(outcome->text));
         /* a password changed meanwhile is no fault of the hold: the next good
            login brings the new one, and the flip with it */
-        flip_give_up(flip, "the last delta failed",
-                     outcome->kind != ERR_DENIED);
+        flip_give_up(flip, "the last pass failed", outcome->kind != ERR_DENIED);
+    } else if (flip->purpose == FLIP_BACK) {
+        if (state_back_commit(s, &account, &domain, report))
+            tell_later(flip);
+        else
+            flip_give_up(flip, "not legal", true);
     } else if (report->differences > 0 ||
                report->set_aside > account.set_aside) {
         flip_give_up(flip, "the last delta was not clean", true);

@@ -135,6 +135,13 @@ static json_t *job_message(struct state *s, const struct job *job,
         json_object_set_new(options, "inbox_only", json_true());
     if (job->kind == JOB_VERIFY)
         json_object_set_new(options, "is_full", json_true());
+    if (job->kind == JOB_ROLLBACK) {
+        json_object_set_new(
+            options, "with_changes",
+            json_boolean(a->wants_rollback == ROLLBACK_CHANGES));
+        json_object_set_new(options, "is_last",
+                            json_boolean(a->route == ROUTE_HELD));
+    }
     json_object_set_new(m, "options", options);
     return m;
 }
@@ -150,9 +157,11 @@ static bool is_wanted(struct state *s, const struct job *job,
     case JOB_INITIAL: return a->copy == COPY_INITIAL;
     case JOB_DELTA: return a->copy == COPY_DELTA;
     case JOB_FINAL: return flip && flip->phase == FLIP_COPYING;
-    case JOB_TRAIL: return a->copy == COPY_TRAIL;
+    case JOB_TRAIL: return a->copy == COPY_TRAIL && a->route == ROUTE_LOCAL;
     case JOB_VERIFY: return a->has_seal;
-    case JOB_ROLLBACK: return false; /* nothing asks for one yet */
+    case JOB_ROLLBACK:
+        return a->wants_rollback != ROLLBACK_NO &&
+               (flip ? flip->phase == FLIP_COPYING : a->route == ROUTE_LOCAL);
     case JOB_KIND_COUNT: break;
     }
     return false;
@@ -282,7 +291,9 @@ static void fail(struct state *s, const struct job *job,
     int64_t wait_ms =
         schedule_retry_ms(job->attempts, s->conf->jobs.retry_seconds);
 
+    /* what failed inside a hold is asked for anew, when the hold is over */
     if (job->kind == JOB_VERIFY || job->kind == JOB_FINAL ||
+        (job->kind == JOB_ROLLBACK && state_flip_of(s, job->account_id)) ||
         (outcome->kind != ERR_RETRY && outcome->kind != ERR_PEER))
         state_must(job_end(s->db, job->id, &err), &err);
     else

@@ -184,7 +184,7 @@ static void refreshed(struct state *s, struct account *a,
              (long long)report->reflagged, (long long)report->set_aside,
              flip_gate_name(gate));
     if (gate == FLIP_READY) {
-        state_flip_begin(s, a, d);
+        state_flip_begin(s, a, d, FLIP_FORTH);
         return;
     }
     state_store(s, a);
@@ -197,7 +197,7 @@ static void trailed(struct state *s, struct account *a, const struct domain *d,
 {
     int64_t now = clock_unix_ms();
 
-    if (a->copy != COPY_TRAIL)
+    if (a->copy != COPY_TRAIL || a->route != ROUTE_LOCAL)
         return;
     if (a->last_error[0] || a->set_aside != report->set_aside) {
         a->last_error[0] = a->last_error_kind[0] = '\0';
@@ -228,8 +228,11 @@ void state_results_take(struct state *s, const struct job *job,
         hashed(s, job, &a, message, outcome);
     else if (job->kind == JOB_VERIFY)
         state_control_verified(s, &a, &report, outcome);
-    else if (job->kind == JOB_FINAL)
+    else if (job->kind == JOB_FINAL ||
+             (job->kind == JOB_ROLLBACK && state_flip_of(s, a.id)))
         state_flip_copied(s, job, &report, outcome);
+    else if (job->kind == JOB_ROLLBACK)
+        state_back_passed(s, &a, &d, &report, outcome);
     else if (a.copy == COPY_PAUSED)
         log_info("account %s job=%s ended while paused", a.address,
                  job_kind_name(job->kind));

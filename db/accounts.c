@@ -299,8 +299,10 @@ int account_each_unsettled(struct db *db,
 {
     struct db_statement *s =
         db_prepare(db,
-                   SELECT "WHERE a.route = 'held' OR (a.route = 'local' AND "
-                          "a.provisioned_epoch < a.epoch) ORDER BY a.id",
+                   SELECT "WHERE a.route = 'held' OR "
+                          "(a.provisioned_epoch < a.epoch AND "
+                          "(a.route = 'local' OR a.rolled_back_at > 0)) "
+                          "ORDER BY a.id",
                    err);
 
     return s == NULL ? -1 : each_row(s, fn, ctx, err);

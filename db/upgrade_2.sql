@@ -60,6 +60,20 @@ CREATE TABLE set_aside (
     PRIMARY KEY (account_id, item)
 ) STRICT, WITHOUT ROWID;
 
+-- What a way back could not take to legacy.
+CREATE TABLE leftovers (
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    position   INTEGER NOT NULL,
+    line       TEXT NOT NULL,
+    PRIMARY KEY (account_id, position)
+) STRICT, WITHOUT ROWID;
+
+-- Also those whom legacy serves again, while local still knows them as active.
+DROP INDEX accounts_unsettled;
+CREATE INDEX accounts_unsettled ON accounts (id)
+    WHERE route = 'held' OR (provisioned_epoch < epoch AND
+                             (route = 'local' OR rolled_back_at > 0));
+
 -- Further passwords of an account, beside the one in secrets. The password
 -- itself is sealed as long as its hash is made and the copying may need it;
 -- is_only: once it has its hash, it is the only one.
