@@ -55,6 +55,7 @@ CREATE TABLE set_aside (
     item        TEXT NOT NULL,
     reason      TEXT NOT NULL,
     seen_at     INTEGER NOT NULL,
+    named_at    INTEGER NOT NULL,
     accepted_at INTEGER NOT NULL DEFAULT 0,
     accepted_by TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (account_id, item)
