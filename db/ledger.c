@@ -569,3 +569,32 @@ int ledger_totals(struct ledger *ledger, int64_t folder, int64_t *messages_out,
         *set_aside_out = set_aside;
     return rc;
 }
+
+int ledger_each_aside(struct ledger *ledger, ledger_aside_fn *fn, void *ctx,
+                      struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(ledger->db,
+                   "SELECT folder, name, uidvalidity, uid, error FROM message"
+                   " JOIN folder ON folder.id = message.folder"
+                   " WHERE state = ? ORDER BY folder, uid",
+                   err);
+    int rc;
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, LEDGER_SET_ASIDE);
+    while ((rc = db_step(s, err)) == 1) {
+        struct ledger_aside row = {.folder = db_int(s, 0),
+                                   .name = db_text(s, 1),
+                                   .uidvalidity = (uint32_t)db_int(s, 2),
+                                   .uid = (uint32_t)db_int(s, 3),
+                                   .error = db_text(s, 4)};
+
+        if (fn(ctx, &row, err) == -1) {
+            db_finish(s);
+            return -1;
+        }
+    }
+    return rc;
+}

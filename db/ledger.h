@@ -61,6 +61,14 @@ struct ledger_message {
     unsigned attempts;
 };
 
+/* A message that is set aside. */
+struct ledger_aside {
+    int64_t folder;
+    const char *name; /* of the folder, as on legacy's wire */
+    uint32_t uidvalidity, uid;
+    const char *error; /* "" : not told */
+};
+
 /* Make the directory (0700) if need be, take its lock for the life of the
    ledger, open or create ledger.db. ERR_RETRY: another worker holds it. */
 int ledger_open(const char *directory, struct ledger **out, struct err *err);
@@ -120,6 +128,13 @@ int ledger_message_set_flags(struct ledger *ledger, int64_t folder,
                              struct err *err);
 int ledger_message_set_uidl(struct ledger *ledger, int64_t folder, uint32_t uid,
                             const char *uidl, uint32_t order, struct err *err);
+
+/* What is set aside, folder by folder; its texts live until the call returns.
+   -1 ends the walk. */
+typedef int ledger_aside_fn(void *ctx, const struct ledger_aside *row,
+                            struct err *err);
+int ledger_each_aside(struct ledger *ledger, ledger_aside_fn *fn, void *ctx,
+                      struct err *err);
 
 /* Rows in the store (STORED and APPENDED) with their bytes, and those set
    aside; folder 0: the whole mailbox. Any of the outs may be NULL. */

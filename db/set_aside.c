@@ -23,16 +23,16 @@ int set_aside_put(struct db *db, int64_t account_id, const char *item,
     return db_run(s, err);
 }
 
-int set_aside_forget(struct db *db, int64_t account_id, int64_t before,
+int set_aside_forget(struct db *db, int64_t account_id, int64_t now,
                      struct err *err)
 {
     struct db_statement *s = db_prepare(
-        db, "DELETE FROM set_aside WHERE account_id = ? AND named_at < ?", err);
+        db, "DELETE FROM set_aside WHERE account_id = ? AND named_at <> ?", err);
 
     if (s == NULL)
         return -1;
     db_bind_int(s, 1, account_id);
-    db_bind_int(s, 2, before);
+    db_bind_int(s, 2, now);
     return db_run(s, err);
 }
 
@@ -63,19 +63,20 @@ static int read_count(struct db_statement *s, void *out, struct err *err)
     return 0;
 }
 
-int set_aside_accepted(struct db *db, int64_t account_id, int64_t *count_out,
-                       struct err *err)
+int set_aside_accepted(struct db *db, int64_t account_id, int64_t named_at,
+                       int64_t *count_out, struct err *err)
 {
     struct db_statement *s =
         db_prepare(db,
-                   "SELECT count(*) FROM set_aside WHERE account_id = ? "
-                   "AND accepted_at <> 0",
+                   "SELECT count(*) FROM set_aside WHERE account_id = ?1 "
+                   "AND accepted_at <> 0 AND ?2 IN (0, named_at)",
                    err);
 
     *count_out = 0;
     if (s == NULL)
         return -1;
     db_bind_int(s, 1, account_id);
+    db_bind_int(s, 2, named_at);
     return row_one(s, read_count, count_out, err) == -1 ? -1 : 0;
 }
 

@@ -26,15 +26,16 @@ struct set_aside {
    same `now`; set_aside_forget() then removes what was not named in it. */
 int set_aside_put(struct db *db, int64_t account_id, const char *item,
                   const char *reason, int64_t now, struct err *err);
-/* Remove what no pass has named since `before`. */
-int set_aside_forget(struct db *db, int64_t account_id, int64_t before,
+/* Remove what the pass of `now` has not named. */
+int set_aside_forget(struct db *db, int64_t account_id, int64_t now,
                      struct err *err);
 /* 1: it is accepted now (again: by the first who did); 0: there is none. */
 int set_aside_accept(struct db *db, int64_t account_id, const char *item,
                      const char *actor, int64_t now, struct err *err);
-/* How many are accepted. */
-int set_aside_accepted(struct db *db, int64_t account_id, int64_t *count_out,
-                       struct err *err);
+/* How many are accepted, of those that the pass of that time has named (0: of
+   all). */
+int set_aside_accepted(struct db *db, int64_t account_id, int64_t named_at,
+                       int64_t *count_out, struct err *err);
 /* By name; fn returns 0 to go on. */
 int set_aside_each(struct db *db, int64_t account_id,
                    int (*fn)(void *ctx, const struct set_aside *row), void *ctx,

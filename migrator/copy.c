@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "migrator/copy_parts.h"
 #include "migrator/folder_name.h"
+#include "migrator/set_aside.h"
 
 /* What is to be done with one folder of legacy. */
 struct task {
@@ -374,6 +375,15 @@ static void check_opened(struct copy *c, struct ledger_folder *f)
     f->lifted_modseq = 0;
 }
 
+/* Nothing of it was ever had: set aside as a whole. */
+static void note_unopened(struct copy *c, const struct ledger_folder *f,
+                          const char *why)
+{
+    set_aside_name(c->report,
+                   &(struct ledger_aside){.name = f->name, .error = why});
+    c->unopened++;
+}
+
 static int plan_task(struct copy *c, struct task *task, struct err *err)
 {
     const struct ledger_folder *f = &c->folders[task->folder];
@@ -396,7 +406,7 @@ static int plan_task(struct copy *c, struct task *task, struct err *err)
         add_detail(c, f->name, "legacy lists it, but does not open it");
         /* what we have of it may be old by now: no flip on that */
         if (f->uidvalidity == 0)
-            c->unopened++;
+            note_unopened(c, f, err->text);
         else
             c->report->differences++;
         err_clear(err);
@@ -558,6 +568,9 @@ static int finish(struct copy *c, const struct tasks *tasks, struct err *err)
             ledger_put(c->ledger, "boot", boot, err) == -1)
             return -1;
     }
+    if (c->report->set_aside > 0 &&
+        set_aside_name_all(c->report, c->ledger, err) == -1)
+        return -1;
     c->report->set_aside += c->unopened;
     count_bytes(c);
     if (c->job->kind != JOB_FINAL)

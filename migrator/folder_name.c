@@ -177,3 +177,103 @@ uint32_t folder_hash(const char *name)
         hash = (hash ^ (unsigned char)*name) * 16777619u;
     return hash;
 }
+
+/* ---- as a client shows it ---- */
+
+static int digit_value(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == ',' ? 63 : -1;
+}
+
+/* The bytes of a character in UTF-8; how many. */
+static size_t encode(unsigned code, char out[4])
+{
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        out[0] = (char)(0xc0 | code >> 6);
+        out[1] = (char)(0x80 | (code & 0x3f));
+        return 2;
+    }
+    if (code < 0x10000) {
+        out[0] = (char)(0xe0 | code >> 12);
+        out[1] = (char)(0x80 | (code >> 6 & 0x3f));
+        out[2] = (char)(0x80 | (code & 0x3f));
+        return 3;
+    }
+    out[0] = (char)(0xf0 | code >> 18);
+    out[1] = (char)(0x80 | (code >> 12 & 0x3f));
+    out[2] = (char)(0x80 | (code >> 6 & 0x3f));
+    out[3] = (char)(0x80 | (code & 0x3f));
+    return 4;
+}
+
+/* One run behind its '&', up to and with its '-', into out; its length there.
+   0: it is none, or there is no room. */
+static size_t decode_run(const char **at, char *out, size_t room)
+{
+    unsigned bits = 0, count = 0, high = 0;
+    const char *from = *at;
+    size_t used = 0;
+    int value;
+
+    for (; (value = digit_value(*from)) != -1; from++) {
+        unsigned unit;
+
+        bits = (bits << 6 | (unsigned)value) & 0x3fffff;
+        count += 6;
+        if (count < 16)
+            continue;
+        count -= 16;
+        unit = bits >> count & 0xffff;
+        if (unit >= 0xd800 && unit < 0xdc00 && high == 0) {
+            high = unit;
+            continue;
+        }
+        if ((unit >= 0xd800 && unit < 0xe000) != (high != 0) || unit < 0x20 ||
+            room - used < 4)
+            return 0;
+        if (high != 0)
+            unit = 0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00);
+        high = 0;
+        used += encode(unit, out + used);
+    }
+    if (*from != '-' || high != 0 || used == 0)
+        return 0;
+    *at = from + 1;
+    return used;
+}
+
+void folder_shown(const char *name, char *out, size_t size)
+{
+    size_t used = 0;
+
+    while (*name != '\0' && used + 5 < size) {
+        size_t decoded = 0;
+
+        if (name[0] == '&' && name[1] == '-') {
+            out[used++] = '&';
+            name += 2;
+            continue;
+        }
+        if (name[0] == '&') {
+            const char *run = name + 1;
+
+            decoded = decode_run(&run, out + used, size - used - 1);
+            if (decoded > 0)
+                name = run;
+        }
+        if (decoded == 0)
+            out[used++] = *name++;
+        used += decoded;
+    }
+    out[used] = '\0';
+}

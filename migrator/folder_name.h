@@ -25,6 +25,10 @@ int folder_directory(const char *name, char separator, const char *prefix,
 int folder_subscription(const char *name, char separator, const char *prefix,
                         char out[FOLDER_DIRECTORY_SIZE], struct err *err);
 
+/* The name as a client shows it: modified UTF-7 decoded (RFC 3501 5.1.3), cut
+   to size; what is no such text stays as it is. */
+void folder_shown(const char *name, char *out, size_t size);
+
 /* A number that differs between the folders of a mailbox, for file names. */
 uint32_t folder_hash(const char *name);
 

@@ -37,6 +37,12 @@ json_t *migration_report_encode(const struct migration_report *report)
     }
     if (report->details != NULL)
         json_object_set(m, "details", report->details);
+    if (report->items != NULL)
+        json_object_set(m, "items", report->items);
+    json_object_set_new(m, "is_verified", json_boolean(report->is_verified));
+    json_object_set_new(m, "is_local_ready",
+                        json_boolean(report->is_local_ready));
+    json_object_set_new(m, "local_fault", json_string(report->local_fault));
     return m;
 }
 
@@ -47,6 +53,9 @@ void migration_report_decode(const json_t *message,
     const char *separator =
         json_string_value(json_object_get(message, "separator"));
     json_t *details = json_object_get(message, "details");
+    json_t *items = json_object_get(message, "items");
+    const char *fault =
+        json_string_value(json_object_get(message, "local_fault"));
 
     memset(out, 0, sizeof(*out));
     for (size_t i = 0; i < NUMBER_COUNT; i++) {
@@ -63,10 +72,18 @@ void migration_report_decode(const json_t *message,
              separator != NULL ? separator : "");
     if (json_is_array(details))
         out->details = json_incref(details);
+    if (json_is_array(items))
+        out->items = json_incref(items);
+    out->is_verified = json_is_true(json_object_get(message, "is_verified"));
+    out->is_local_ready =
+        json_is_true(json_object_get(message, "is_local_ready"));
+    snprintf(out->local_fault, sizeof(out->local_fault), "%s",
+             fault != NULL ? fault : "");
 }
 
 void migration_report_release(struct migration_report *report)
 {
     json_decref(report->details);
-    report->details = NULL;
+    json_decref(report->items);
+    report->details = report->items = NULL;
 }

@@ -21,6 +21,7 @@
 #include "db/ledger.h"
 #include "migrator/body_digest.h"
 #include "migrator/folder_name.h"
+#include "migrator/set_aside.h"
 #include "migrator/source.h"
 #include "migrator/store_imap.h"
 #include "migrator/store_maildir.h"
@@ -736,6 +737,8 @@ int trail_run(const struct migration_job *job, struct progress *progress,
         report->folders = (int64_t)t.folder_count;
         ledger_totals(t.ledger, 0, &report->messages, &report->bytes,
                       &report->set_aside, &ignored);
+        if (report->set_aside > 0)
+            set_aside_name_all(report, t.ledger, &ignored);
     }
     if (result == -1)
         report->is_quiet = false;

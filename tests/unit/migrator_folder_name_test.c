@@ -115,6 +115,33 @@ static void test_names_that_differ_have_hashes_that_differ(void **state)
     assert_int_not_equal(folder_hash("UPPER"), folder_hash("upper"));
 }
 
+static void test_a_client_shows_modified_utf7_decoded(void **state)
+{
+    static const struct {
+        const char *name, *shown;
+    } names[] = {
+        {"INBOX", "INBOX"},
+        {"Entw&APw-rfe", "Entwürfe"},
+        {"a&-b", "a&b"},
+        {"~peter/mail/&U,BTFw-/&ZeVnLIqe-", "~peter/mail/台北/日本語"},
+        {"&2D3eAA-", "\xf0\x9f\x98\x80"},
+        /* no such text */
+        {"a&b", "a&b"},
+        {"&2D0-", "&2D0-"},
+        {"&AAAAAA-", "&AAAAAA-"},
+        {"&", "&"},
+    };
+    char out[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        folder_shown(names[i].name, out, sizeof(out));
+        assert_string_equal(out, names[i].shown);
+    }
+    folder_shown("&ZeVnLIqe-&ZeVnLIqe-", out, 12);
+    assert_true(strlen(out) < 12);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +149,7 @@ int main(void)
         cmocka_unit_test(test_a_name_too_long_for_a_directory_is_refused),
         cmocka_unit_test(test_no_directory_leaves_the_root),
         cmocka_unit_test(test_names_that_differ_have_hashes_that_differ),
+        cmocka_unit_test(test_a_client_shows_modified_utf7_decoded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
