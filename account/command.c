@@ -29,6 +29,7 @@ static const struct {
     {"account resume", command_account_resume},
     {"account remove", command_account_remove},
     {"account import", command_account_import},
+    {"account accept", command_account_accept},
     {"migrate", command_migrate},
     {"cutover", command_cutover},
     {"status", command_status},

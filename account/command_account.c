@@ -31,6 +31,7 @@ json_t *command_account_json(const struct account *a, const char *domain)
                         "messages_total", (json_int_t)a->messages_total,
                         "bytes_total", (json_int_t)a->bytes_total, "set_aside",
                         (json_int_t)a->set_aside));
+    json_object_set_new(json, "accepted", json_integer(a->accepted));
     json_object_update_new(
         json, json_pack("{s:o,s:o,s:o}", "last_error",
                         command_text_json(a->last_error), "last_error_kind",
@@ -46,6 +47,8 @@ static int add_details(struct command *c, const struct account *a, json_t *json,
     json_t *jobs = json_array();
 
     json_object_set_new(json, "jobs", jobs);
+    if (command_gate_show(c, a, json, err) == -1)
+        return -1;
     for (int kind = 0; kind < JOB_KIND_COUNT; kind++) {
         struct job job;
         int found = job_find(c->db, a->id, (enum job_kind)kind, &job, err);
@@ -261,7 +264,6 @@ static void tell_cutover(json_t *list, const struct account *a,
                                           account_route_name(a->route)));
 }
 
-/* To ask for one account by its name accepts what is set aside of it. */
 static int cut_over(struct command *c, struct account *a,
                     const struct domain *d, json_t *list, struct err *err)
 {
@@ -275,6 +277,8 @@ static int cut_over(struct command *c, struct account *a,
     else if (!a->has_hash && strncmp(a->last_error, LIFECYCLE_NO_HASH,
                                      strlen(LIFECYCLE_NO_HASH)) == 0)
         what = "no_hash";
+    else if (a->accepted < a->set_aside)
+        what = "set_aside";
     if (strcmp(what, "asked") == 0) {
         a->wants_flip = true;
         a->next_flip_at = 0;
@@ -327,11 +331,7 @@ int command_cutover(struct command *c, const json_t *args, json_t *result,
         return -1;
     rc = account_each(c->db, d.id, collect_account, &all, err);
     for (size_t i = 0; rc == 0 && i < all.count; i++)
-        if (all.accounts[i].route == ROUTE_LOCAL ||
-            all.accounts[i].set_aside == 0)
-            rc = cut_over(c, &all.accounts[i], &d, list, err);
-        else
-            tell_cutover(list, &all.accounts[i], "set_aside");
+        rc = cut_over(c, &all.accounts[i], &d, list, err);
     free(all.accounts);
     return rc;
 }

@@ -19,7 +19,7 @@ command_fn command_domain_add, command_domain_set, command_domain_list,
     command_domain_show, command_domain_enable, command_domain_disable,
     command_domain_remove;
 command_fn command_account_list, command_account_show, command_account_pause,
-    command_account_resume, command_account_remove;
+    command_account_resume, command_account_remove, command_account_accept;
 command_fn command_account_import;
 command_fn command_migrate, command_cutover, command_status, command_audit_list;
 
@@ -59,6 +59,10 @@ json_t *command_account_json(const struct account *a, const char *domain);
 /* What a list said of it: names, aliases, forward, quota, owner, group. */
 int command_add_profile(struct command *c, const struct account *a,
                         json_t *json, struct err *err);
+
+/* Add to `account show` what is set aside, and whether local is ready. */
+int command_gate_show(struct command *c, const struct account *a, json_t *json,
+                      struct err *err);
 
 /* Bring an account that nothing moves any more back to copying: failed and
    paused ones, and those that were never started; others are looked at now.

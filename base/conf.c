@@ -118,10 +118,24 @@ static const cyaml_schema_field_t local_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t reserve_fields[] = {
+    TEXT("bytes", SUB(store.reserve, bytes)),
+    TEXT("inodes", SUB(store.reserve, inodes)),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t store_fields[] = {
     TEXT("type", SUB(store, type)),
     TEXT("path", SUB(store, path)),
     TEXT("owner", SUB(store, owner)),
+    {
+        .key = "reserve",
+        .value = {.type = CYAML_MAPPING,
+                  .flags = CYAML_FLAG_OPTIONAL,
+                  .data_size = sizeof(((struct conf *)NULL)->store.reserve),
+                  .mapping = {.fields = reserve_fields}},
+        .data_offset = (uint32_t)SUB(store, reserve),
+    },
     CYAML_FIELD_END,
 };
 
@@ -364,6 +378,8 @@ static void fill_defaults(struct conf *conf, const char *text)
     default_number(&conf->log.keep_megabytes, 1024);
     default_text(&conf->tls.minimum, "1.2");
     default_text(&conf->store.type, "maildir");
+    default_text(&conf->store.reserve.bytes, "1G");
+    default_text(&conf->store.reserve.inodes, "10000");
     if (getgrnam("dovecot") != NULL)
         default_text(&conf->provision.group, "dovecot");
     default_number(&conf->jobs.workers, 4);
@@ -401,6 +417,8 @@ int conf_load(const char *path, struct conf **conf_out, struct err *err)
         fill_defaults(conf, text);
         if (result == 0)
             result = conf_check(conf, text, err);
+        if (result == 0)
+            result = conf_read_reserve(conf, text, err);
     }
     free(text);
     if (result == -1)

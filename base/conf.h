@@ -68,6 +68,10 @@ struct conf {
         char *type;  /* "maildir" */
         char *path;  /* template with {domain} {local} {address} */
         char *owner; /* user name; NULL: stay who we are */
+        struct {     /* what copying leaves free there for live mail */
+            char *bytes, *inodes; /* "10G", "10000" */
+            uint64_t bytes_kept, inodes_kept;
+        } reserve;
     } store;
     struct {
         char *dovecot; /* auth.db, in state_dir if relative; NULL: none */
@@ -115,6 +119,10 @@ unsigned conf_unserved(const struct conf *conf, const char **keys);
 /* What is wrong with a template for mailboxes: a {word} that is none, or two
    users who would share one; NULL for a good one. */
 const char *conf_store_fault(const char *path);
+
+/* "10G" as 10737418240: a whole number, and K, M, G or T for powers of 1024.
+   False: it is none, or too large. */
+bool conf_parse_size(const char *text, uint64_t *out);
 
 /* state_dir joined with a relative path (absolute ones stay); heap string. */
 char *conf_state_path(const struct conf *conf, const char *name);

@@ -3,10 +3,12 @@
 #include "base/dns.h"
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *start_of_line(const char *text, unsigned line)
@@ -352,5 +354,47 @@ int conf_check(const struct conf *conf, const char *text, struct err *err)
         check_local(&c) == -1 || check_numbers(&c) == -1 ||
         check_words(&c) == -1)
         return -1;
+    return 0;
+}
+
+bool conf_parse_size(const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    unsigned long long value;
+    const char *unit;
+    unsigned shift = 0;
+    char *end;
+
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (*end != '\0') {
+        unit = strchr(units, *end >= 'a' ? *end - ('a' - 'A') : *end);
+        if (unit == NULL || end[1] != '\0')
+            return false;
+        shift = 10 * (unsigned)(unit - units + 1);
+    }
+    /* it travels as a signed number */
+    if (errno != 0 || value > (uint64_t)INT64_MAX >> shift)
+        return false;
+    *out = (uint64_t)value << shift;
+    return true;
+}
+
+int conf_read_reserve(struct conf *conf, const char *text, struct err *err)
+{
+    const struct check c = {conf, text, err};
+
+    if (!conf_parse_size(conf->store.reserve.bytes,
+                         &conf->store.reserve.bytes_kept))
+        return refuse(&c, line_of_value(text, "store", "bytes", 0),
+                      "bytes: \"%s\" is no size like 500M, 10G, 1T",
+                      log_safe(conf->store.reserve.bytes));
+    if (!conf_parse_size(conf->store.reserve.inodes,
+                         &conf->store.reserve.inodes_kept))
+        return refuse(&c, line_of_value(text, "store", "inodes", 0),
+                      "inodes: \"%s\" is no number",
+                      log_safe(conf->store.reserve.inodes));
     return 0;
 }

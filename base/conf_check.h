@@ -23,6 +23,9 @@ unsigned conf_line_of_key(const char *text, const char *key, unsigned line,
 int conf_check_given(const struct conf *conf, const char *text,
                      struct err *err);
 
+/* store.reserve as numbers. */
+int conf_read_reserve(struct conf *conf, const char *text, struct err *err);
+
 /* Whether the section has the key at all. */
 bool conf_is_given(const char *text, const char *section, const char *key);
 

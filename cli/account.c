@@ -14,8 +14,27 @@ static void print_counts(const json_t *a)
            cli_bytes(wire_int(a, "bytes", 0)),
            cli_bytes(wire_int(a, "bytes_total", 0)));
     if (wire_int(a, "set_aside", 0))
-        printf("  %-14s %lld messages\n", "set aside",
-               (long long)wire_int(a, "set_aside", 0));
+        printf("  %-14s %lld messages, %lld accepted\n", "set aside",
+               (long long)wire_int(a, "set_aside", 0),
+               (long long)wire_int(a, "accepted", 0));
+}
+
+/* What is set aside, by the names that `account accept` takes. */
+static void print_items(const json_t *a)
+{
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach(json_object_get(a, "items"), i, item)
+    {
+        printf("    %-28s %s", cli_text(item, "item"),
+               cli_text(item, "reason"));
+        if (wire_int(item, "accepted_at", 0))
+            printf(" (accepted %s by %s)",
+                   cli_time(wire_int(item, "accepted_at", 0)),
+                   cli_text(item, "accepted_by"));
+        putchar('\n');
+    }
 }
 
 static void print_list(const json_t *a, const char *field)
@@ -56,6 +75,7 @@ static void print_account(const json_t *a)
     printf("  %-14s %s\n", "password", cli_text(a, "password_state"));
     print_counts(a);
     print_profile(a);
+    print_items(a);
     if (*cli_text(a, "last_error"))
         printf("  %-14s %s: %s (%s)\n", "last error",
                cli_text(a, "last_error_kind"), cli_text(a, "last_error"),
@@ -77,6 +97,18 @@ static void print_account(const json_t *a)
 
 int cli_account_show(struct cli *cli, json_t *request)
 {
+    return cli_ask_and_print(cli, request, print_account);
+}
+
+/* The first word is the address, the others are items. */
+int cli_account_accept(struct cli *cli, json_t *request)
+{
+    json_t *words = json_incref(json_object_get(request, "words"));
+
+    json_object_del(request, "words");
+    json_object_set(request, "address", json_array_get(words, 0));
+    json_array_remove(words, 0);
+    json_object_set_new(request, "items", words);
     return cli_ask_and_print(cli, request, print_account);
 }
 

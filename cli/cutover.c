@@ -35,7 +35,7 @@ int cli_cutover(struct cli *cli, json_t *request)
                    strcmp(word, "asked") == 0   ? "flips as soon as it is clean"
                    : strcmp(word, "local") == 0 ? "is local already"
                    : strcmp(word, "set_aside") == 0
-                       ? "has messages set aside: ask for it by its address"
+                       ? "has messages set aside: see account show, accept"
                    : strcmp(word, "no_hash") == 0
                        ? "cannot flip: its password cannot be hashed"
                        : word);

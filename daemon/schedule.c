@@ -5,7 +5,8 @@
 #define SOON_MS      2000 /* what keeps the gate shut passes by itself */
 
 static const char *const gate_names[] = {
-    "ready",      "not_wanted", "not_enabled",   "not_copied", "not_clean",
+    "ready",      "not_wanted", "not_enabled",   "not_copied",
+    "not_clean",  "set_aside",  "not_served",    "not_verified",
     "not_learnt", "not_yet",    "peers_unknown", "crowded"};
 _Static_assert(sizeof(gate_names) / sizeof(gate_names[0]) == FLIP_GATE_COUNT,
                "a name for each gate");
@@ -37,6 +38,10 @@ enum flip_gate schedule_flip(const struct account *account,
         return FLIP_NOT_COPIED;
     if (!account->is_clean)
         return FLIP_NOT_CLEAN;
+    if (account->accepted < account->set_aside)
+        return FLIP_SET_ASIDE;
+    if (account->local_ready_at == 0)
+        return FLIP_NOT_SERVED;
     if (!account->has_hash)
         return FLIP_NOT_LEARNT;
     if (account->next_flip_at > now)
@@ -51,6 +56,8 @@ int64_t schedule_delta(const struct account *account, enum flip_gate gate,
 {
     int64_t due = now + (int64_t)delta_seconds * 1000;
 
+    if (gate == FLIP_NOT_VERIFIED)
+        return now;
     if (gate == FLIP_PEERS_UNKNOWN || gate == FLIP_CROWDED)
         return now + SOON_MS;
     if (gate == FLIP_NOT_YET && account->next_flip_at < due)

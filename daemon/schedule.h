@@ -28,7 +28,10 @@ enum flip_gate {
     FLIP_NOT_WANTED,    /* neither by the domain nor by an operator */
     FLIP_NOT_ENABLED,   /* domain */
     FLIP_NOT_COPIED,    /* or held, or flipped already */
-    FLIP_NOT_CLEAN,     /* the last delta had differences or set aside */
+    FLIP_NOT_CLEAN,     /* the last delta had differences */
+    FLIP_SET_ASIDE,     /* something is, and nobody has accepted it */
+    FLIP_NOT_SERVED,    /* local has not said that it serves the account */
+    FLIP_NOT_VERIFIED,  /* both sides are still to be compared */
     FLIP_NOT_LEARNT,    /* local would not know the password */
     FLIP_NOT_YET,       /* a failed hold is too fresh */
     FLIP_PEERS_UNKNOWN, /* who else must be quiet is not known yet */

@@ -468,6 +468,7 @@ int role_state_start(struct role *role, struct err *err)
     s->full_trails = json_object();
     s->gone_counts = json_object();
     s->kept_lines = conf_state_path(s->conf, "trace");
+    s->unclean = json_object();
     if (control_open(s->conf->database, s->conf->state_dir, false, &s->db,
                      err) == -1 ||
         provision_open(s->conf, &s->provision, err) == -1)

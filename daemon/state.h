@@ -8,6 +8,7 @@
  *   state_routes.c   ask, learn, confirm
  *   state_jobs.c     lease, progress, done
  *   state_results.c  what the end of a job means for its account
+ *   state_gate.c     what a report means for the gate before the flip
  *   state_flip.c     hold, quiet, last pass, release; forth and back
  *   state_back.c     the way back, before its hold and after it
  *   state_on_flip.c  the domain's command after a flip
@@ -140,6 +141,7 @@ struct state {
     struct state_command *commands;
     json_t *gone_counts; /* owned; what ended processes had counted */
     json_t *full_trails; /* account id -> Unix ms of the last full pass */
+    json_t *unclean;     /* account id -> passes with differences in a row */
 };
 
 /* --- state.c */
@@ -231,6 +233,20 @@ void state_results_take(struct state *s, const struct job *job,
                         const json_t *message, const struct err *outcome);
 void state_results_count(struct account *account,
                          const struct migration_report *report);
+
+/* --- state_gate.c */
+/* Take over the names of what the report sets aside, and how many of them are
+   accepted; the caller stores the row. */
+void state_gate_name(struct state *s, struct account *account,
+                     const struct migration_report *report);
+/* What a delta's report leaves between the account and its flip; the row has
+   the reason in plain words, and is not stored. */
+enum flip_gate state_gate_judge(struct state *s, struct account *account,
+                                const struct domain *domain,
+                                const struct migration_report *report);
+/* What a pass is to find out besides copying: "verify", "ask_local". */
+void state_gate_options(const struct job *job, const struct account *account,
+                        const struct domain *domain, json_t *options);
 
 /* --- state_flip.c */
 /* Begin the hold, in the transaction of this turn. */

@@ -375,14 +375,21 @@ void state_flip_copied(struct state *s, const struct job *job,
         /* a password changed meanwhile is no fault of the hold: the next good
            login brings the new one, and the flip with it */
         flip_give_up(flip, "the last pass failed", outcome->kind != ERR_DENIED);
-    } else if (flip->purpose == FLIP_BACK) {
+        return;
+    }
+    if (flip->purpose == FLIP_BACK) {
         if (state_back_commit(s, &account, &domain, report))
             tell_later(flip);
         else
             flip_give_up(flip, "not legal", true);
-    } else if (report->differences > 0 ||
-               report->set_aside > account.set_aside) {
+        return;
+    }
+    state_gate_name(s, &account, report);
+    state_store(s, &account);
+    if (report->differences > 0 || !report->is_verified) {
         flip_give_up(flip, "the last delta was not clean", true);
+    } else if (account.accepted < account.set_aside) {
+        flip_give_up(flip, "something new is set aside", false);
     } else {
         flip_commit(flip, &account, &domain, report);
     }

@@ -142,6 +142,7 @@ static json_t *job_message(struct state *s, const struct job *job,
         json_object_set_new(options, "is_last",
                             json_boolean(a->route == ROUTE_HELD));
     }
+    state_gate_options(job, a, d, options);
     json_object_set_new(m, "options", options);
     return m;
 }

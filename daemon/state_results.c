@@ -28,13 +28,11 @@ static bool has_no_hash(const struct account *a)
                                    strlen(LIFECYCLE_NO_HASH)) == 0;
 }
 
-static void take_report(struct account *a,
+static void take_report(struct state *s, struct account *a,
                         const struct migration_report *report)
 {
     state_results_count(a, report);
-    if (report->set_aside > a->set_aside)
-        a->wants_flip = false; /* who asked for it did not know of these */
-    a->set_aside = report->set_aside;
+    state_gate_name(s, a, report);
     if (report->has_prefix) {
         a->has_prefix = true;
         memcpy(a->legacy_prefix, report->prefix, sizeof(a->legacy_prefix));
@@ -152,7 +150,7 @@ static void hashed(struct state *s, const struct job *job, struct account *a,
 static void copied(struct state *s, struct account *a, const struct domain *d,
                    const struct migration_report *report)
 {
-    take_report(a, report);
+    take_report(s, a, report);
     a->copied_at = clock_unix_ms();
     take_as_learnt(s, a, d);
     if (!state_change(s, a, EVENT_COPIED, ""))
@@ -170,14 +168,9 @@ static void refreshed(struct state *s, struct account *a,
 
     if (a->copy != COPY_DELTA)
         return; /* paused meanwhile */
-    take_report(a, report);
+    take_report(s, a, report);
     take_as_learnt(s, a, d);
-    /* with messages set aside only if the administrator asks for it by name */
-    a->is_clean =
-        report->differences == 0 && (report->set_aside == 0 || a->wants_flip);
-    gate = schedule_flip(a, d, s->are_peers_known, now);
-    if (gate == FLIP_READY && state_flip_count(s) >= SCHEDULE_FLIPS_MAX)
-        gate = FLIP_CROWDED;
+    gate = state_gate_judge(s, a, d, report);
     log_info("account %s delta copied=%lld removed=%lld reflagged=%lld "
              "set_aside=%lld flip=%s",
              a->address, (long long)report->copied, (long long)report->removed,
@@ -199,9 +192,10 @@ static void trailed(struct state *s, struct account *a, const struct domain *d,
 
     if (a->copy != COPY_TRAIL || a->route != ROUTE_LOCAL)
         return;
-    if (a->last_error[0] || a->set_aside != report->set_aside) {
+    if (a->last_error[0] || a->set_aside != report->set_aside ||
+        a->set_aside > 0) {
         a->last_error[0] = a->last_error_kind[0] = '\0';
-        a->set_aside = report->set_aside;
+        state_gate_name(s, a, report);
         state_store(s, a);
     }
     if (report->appended > 0)
@@ -238,7 +232,7 @@ void state_results_take(struct state *s, const struct job *job,
                  job_kind_name(job->kind));
     else if (outcome->kind != ERR_NONE) {
         if (job->kind == JOB_TRAIL && report.folders > 0)
-            a.set_aside = report.set_aside;
+            state_gate_name(s, &a, &report);
         failed(s, job, &a, &d, outcome);
     } else if (job->kind == JOB_INITIAL)
         copied(s, &a, &d, &report);

@@ -27,7 +27,8 @@ int set_aside_forget(struct db *db, int64_t account_id, int64_t now,
                      struct err *err)
 {
     struct db_statement *s = db_prepare(
-        db, "DELETE FROM set_aside WHERE account_id = ? AND named_at <> ?", err);
+        db, "DELETE FROM set_aside WHERE account_id = ? AND named_at <> ?",
+        err);
 
     if (s == NULL)
         return -1;
@@ -39,13 +40,13 @@ int set_aside_forget(struct db *db, int64_t account_id, int64_t now,
 int set_aside_accept(struct db *db, int64_t account_id, const char *item,
                      const char *actor, int64_t now, struct err *err)
 {
-    struct db_statement *s = db_prepare(
-        db,
-        "UPDATE set_aside SET "
-        "accepted_by = iif(accepted_at = 0, ?4, accepted_by), "
-        "accepted_at = iif(accepted_at = 0, ?3, accepted_at) "
-        "WHERE account_id = ?1 AND item = ?2",
-        err);
+    struct db_statement *s =
+        db_prepare(db,
+                   "UPDATE set_aside SET "
+                   "accepted_by = iif(accepted_at = 0, ?4, accepted_by), "
+                   "accepted_at = iif(accepted_at = 0, ?3, accepted_at) "
+                   "WHERE account_id = ?1 AND item = ?2",
+                   err);
 
     if (s == NULL)
         return -1;

@@ -209,6 +209,10 @@ static int begin(struct copy *c, struct err *err)
         store_open(c->job->maildir, is_final, &c->store, err) == -1 ||
         source_open(c->job, &c->source, err) == -1 || read_totals(c, err) == -1)
         return -1;
+    /* what came within the last minutes is little, and users wait for it */
+    if (!is_final)
+        store_keep_free(c->store, c->job->reserve_bytes,
+                        c->job->reserve_inodes);
     if (check_boot(c, err) == -1 || undo_flip(c, err) == -1 ||
         source_list(c->source, &c->listed, err) == -1)
         return -1;
@@ -554,6 +558,17 @@ static int sync_leftovers(struct copy *c, struct err *err)
     return store_sync(c->store, err);
 }
 
+/* What the gate before the flip wants to know besides. */
+static int check_gate(struct copy *c, const struct tasks *tasks,
+                      struct err *err)
+{
+    (void)tasks;
+    (void)err;
+    c->report->is_verified = c->job->is_verified_too;
+    c->report->is_local_ready = c->job->asks_local;
+    return 0;
+}
+
 static int finish(struct copy *c, const struct tasks *tasks, struct err *err)
 {
     char boot[64];
@@ -573,6 +588,8 @@ static int finish(struct copy *c, const struct tasks *tasks, struct err *err)
         return -1;
     c->report->set_aside += c->unopened;
     count_bytes(c);
+    if (check_gate(c, tasks, err) == -1)
+        return -1;
     if (c->job->kind != JOB_FINAL)
         return 0;
     if (c->report->differences > 0)

@@ -85,6 +85,26 @@ static void get_password(const json_t *message, struct secret *out)
     explicit_bzero(bytes, sizeof(bytes));
 }
 
+static void get_gate(const json_t *message, struct migration_job *out)
+{
+    const json_t *words = json_object_get(message, "doveadm");
+    size_t count = json_array_size(words);
+
+    out->is_verified_too = json_is_true(json_object_get(message, "verify"));
+    out->asks_local = json_is_true(json_object_get(message, "ask_local"));
+    out->reserve_bytes =
+        (uint64_t)json_integer_value(json_object_get(message, "reserve_bytes"));
+    out->reserve_inodes = (uint64_t)json_integer_value(
+        json_object_get(message, "reserve_inodes"));
+    if (count > MIGRATION_DOVEADM_MAX)
+        count = MIGRATION_DOVEADM_MAX;
+    for (size_t i = 0; i < count; i++) {
+        const char *word = json_string_value(json_array_get(words, i));
+
+        out->doveadm[i] = mem_dup_text(word != NULL ? word : "");
+    }
+}
+
 int migration_job_decode(const json_t *message, struct migration_job *out,
                          struct err *err)
 {
@@ -103,6 +123,7 @@ int migration_job_decode(const json_t *message, struct migration_job *out,
     out->has_prefix = json_is_true(json_object_get(message, "has_prefix"));
     out->inbox_only = json_is_true(json_object_get(message, "inbox_only"));
     out->is_full = json_is_true(json_object_get(message, "is_full"));
+    get_gate(message, out);
     get_password(message, &out->password);
     if (get_texts(message, out, err) == -1 ||
         get_url(message, "legacy_imap", &out->legacy_imap, err) == -1 ||
@@ -137,6 +158,21 @@ static void put_password(json_t *message, const struct secret *password)
         wire_put_bytes(message, "password64", bytes, password->length);
 }
 
+static void put_gate(json_t *m, const struct migration_job *job)
+{
+    json_t *words = json_array();
+
+    for (size_t i = 0; job->doveadm[i] != NULL; i++)
+        json_array_append_new(words, json_string(job->doveadm[i]));
+    json_object_set_new(m, "doveadm", words);
+    json_object_set_new(m, "verify", json_boolean(job->is_verified_too));
+    json_object_set_new(m, "ask_local", json_boolean(job->asks_local));
+    json_object_set_new(m, "reserve_bytes",
+                        json_integer((json_int_t)job->reserve_bytes));
+    json_object_set_new(m, "reserve_inodes",
+                        json_integer((json_int_t)job->reserve_inodes));
+}
+
 json_t *migration_job_encode(const struct migration_job *job)
 {
     json_t *m = json_pack(
@@ -153,6 +189,7 @@ json_t *migration_job_encode(const struct migration_job *job)
 
     if (m == NULL) /* a text that is no UTF-8 */
         return json_object();
+    put_gate(m, job);
     put_url(m, "legacy_imap", &job->legacy_imap);
     put_url(m, "legacy_pop3", &job->legacy_pop3);
     put_url(m, "local_imap", &job->local_imap);
@@ -163,4 +200,8 @@ json_t *migration_job_encode(const struct migration_job *job)
 void migration_job_release(struct migration_job *job)
 {
     secret_wipe(&job->password);
+    for (size_t i = 0; job->doveadm[i] != NULL; i++) {
+        free(job->doveadm[i]);
+        job->doveadm[i] = NULL;
+    }
 }

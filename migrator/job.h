@@ -15,6 +15,8 @@
 #include "db/jobs.h"
 #include "proto/mail_url.h"
 
+#define MIGRATION_DOVEADM_MAX 16 /* words */
+
 struct migration_job {
     int64_t id;
     int64_t account_id;
@@ -36,6 +38,11 @@ struct migration_job {
     char separator[8];
     bool inbox_only; /* trail: the other folders are not due yet */
     bool is_full;    /* verify: compare bodies too, not only UIDs and sizes */
+    bool is_verified_too; /* delta, last one: compare both sides at the end */
+    bool asks_local;      /* delta: does local serve this mailbox? */
+    /* what such a question runs, before "user ..."; none: nothing to ask */
+    char *doveadm[MIGRATION_DOVEADM_MAX + 1]; /* owned, NULL at the end */
+    uint64_t reserve_bytes, reserve_inodes;   /* of the store, for live mail */
 };
 
 /* Keys as the members; URLs as text; kind as its word; "password"

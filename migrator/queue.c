@@ -436,6 +436,8 @@ static int job_take_names(const json_t *message, struct migration_job *job,
     if (options != NULL) {
         job->inbox_only = wire_bool(options, "inbox_only");
         job->is_full = wire_bool(options, "is_full");
+        job->is_verified_too = wire_bool(options, "verify");
+        job->asks_local = wire_bool(options, "ask_local");
     }
     return 0;
 }
@@ -446,7 +448,15 @@ static int job_take_conf(const struct queue *q, struct migration_job *job,
     const char *ca_file = q->conf->tls.ca_file;
     const char *minimum = q->conf->tls.minimum;
 
+    const struct conf_strings *doveadm = &q->conf->provision.doveadm;
+
     job->local_imap = q->local_imap;
+    job->reserve_bytes = q->conf->store.reserve.bytes_kept;
+    job->reserve_inodes = q->conf->store.reserve.inodes_kept;
+    if (q->conf->provision.dovecot != NULL)
+        for (unsigned i = 0; i < doveadm->count && i < MIGRATION_DOVEADM_MAX;
+             i++)
+            job->doveadm[i] = mem_dup_text(doveadm->items[i]);
     if ((size_t)snprintf(job->ca_file, sizeof job->ca_file, "%s",
                          ca_file != NULL ? ca_file : "") >=
             sizeof job->ca_file ||

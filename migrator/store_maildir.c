@@ -245,6 +245,8 @@ int store_write(struct store_folder *f, const void *bytes, size_t length,
 {
     const char *from = bytes;
 
+    if (store_use(f->store, length, 0, err) == -1)
+        return -1;
     digest_add(f->digest, bytes, length);
     count_line_ends(f, bytes, length);
     f->size += length;
@@ -306,6 +308,8 @@ int store_put(struct store_folder *f, const struct store_message *message,
     int fd = f->part, rc = 0;
     char name[STORE_NAME_SIZE];
 
+    if (store_use(f->store, 0, 1, err) == -1)
+        return -1;
     f->part = -1;
     f->store->is_dirty = true;
     store_name(f, message, true, name);

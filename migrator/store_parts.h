@@ -14,7 +14,9 @@ struct store {
     int root; /* directory; -1: not open */
     char *path;
     bool is_durable;
-    bool is_dirty; /* written since the last store_sync() */
+    bool is_dirty;                    /* written since the last store_sync() */
+    uint64_t keep_bytes, keep_inodes; /* free on the file system; 0: none */
+    uint64_t put_bytes, put_files;    /* since that was looked up */
 };
 
 struct store_folder {
@@ -34,6 +36,10 @@ struct store_folder {
 
 #define STORE_BUFFER_SIZE 131072
 
+/* So much is being written; ERR_RETRY: the reserve would be touched.
+   (store_reserve.c) */
+int store_use(struct store *store, uint64_t bytes, uint64_t files,
+              struct err *err);
 int store_fail(struct err *err, const char *what);
 /* The part of the name before ":2,", or with is_whole all of it. */
 void store_name(const struct store_folder *folder,

@@ -31,8 +31,10 @@ local:
 store:
   type: maildir
   path: "{store}/{{domain}}/{{local}}/Maildir"
+  reserve: {reserve}
 {owner}provision:
   dovecot: dovecot/auth.db
+  doveadm: {doveadm}
 jobs:
   workers: {workers}
   per_host: 8
@@ -95,7 +97,9 @@ class Node:
             remember_minutes=s.remember_minutes,
             delta_seconds=s.delta_seconds, log_level=s.log_level,
             trail_inbox_seconds=s.trail_inbox_seconds,
-            trail_seconds=s.trail_seconds, **self.ports))
+            trail_seconds=s.trail_seconds, reserve=s.reserve,
+            doveadm=s.doveadm.format(
+                conf=self.folder / "local" / "dovecot.conf"), **self.ports))
 
     def cli(self, *args):
         """mailhaul ARGS; OSError with what it said if it fails."""

@@ -54,6 +54,8 @@ class Settings:
     hold_seconds: int = 20
     log_level: str = "info"
     remember_minutes: int = 10
+    reserve: str = "{bytes: 0, inodes: 0}"  # of the store's file system
+    doveadm: str = "[]"  # "{conf}": that of the local Dovecot
     master_password: str = dataclasses.field(
         default_factory=lambda: secrets.token_urlsafe(24))
     legacy_conf: str = ""  # lines of Dovecot's configuration, for legacy

@@ -60,17 +60,20 @@ def test_a_bad_message_is_set_aside_and_stops_nobody(shared_world, fault):
         assert row["messages"] == 19 and row["messages_total"] == 20
         assert stuck(world, user)["set_aside"] == 1
         assert world.mailhaul("status")["totals"]["set_aside"] >= 1
-        # it does not flip by itself, nor with all the others
+        # it does not flip by itself, nor because somebody asks for it
         seen = passes(legacy)
         wait_until(lambda: passes(legacy) > seen + 2)
-        domain = user.partition("@")[2]
-        done = world.mailhaul("cutover", "--domain", domain, check=False)
-        assert done.returncode == 1
-        assert json.loads(done.stdout)["accounts"][0]["cutover"] == "set_aside"
+        for asked in (["--domain", user.partition("@")[2]], [user]):
+            done = world.mailhaul("cutover", *asked, check=False)
+            assert done.returncode == 1
+            said = json.loads(done.stdout)["accounts"][0]["cutover"]
+            assert said == "set_aside"
         row = world.account(user)
-        assert (row["route"], row["clean"]) == ("legacy", False)
+        assert (row["route"], row["accepted"]) == ("legacy", 0)
         # the administrator accepts it by name
-        world.mailhaul("cutover", user)
+        item, = row["items"]
+        assert item["reason"] and not item["accepted_at"]
+        world.mailhaul("account", "accept", user, item["item"])
         row = world.wait_account(user, route="local", provisioned=True)
         assert row["set_aside"] == 1
         assert local_messages(world, user) == [
@@ -78,7 +81,7 @@ def test_a_bad_message_is_set_aside_and_stops_nobody(shared_world, fault):
 
 
 def test_what_was_accepted_is_not_what_comes_later(shared_world):
-    """One more message set aside: the administrator has to ask again."""
+    """One more message set aside shuts the gate again."""
     world = shared_world
     with SickImap() as legacy:
         user = sick(world, "more.test", legacy)
@@ -86,14 +89,20 @@ def test_what_was_accepted_is_not_what_comes_later(shared_world):
         world.wait_account(user, copy="delta")
         legacy.fault = {21: "refused"}
         legacy.uids.append(21)
-        world.wait_account(user, set_aside=1)
+        row = world.wait_account(user, set_aside=1)
+        world.mailhaul("account", "accept", user, row["items"][0]["item"])
         legacy.fault[22] = "refused"
         legacy.uids.append(22)
-        world.mailhaul("account", "pause", user)
-        world.mailhaul("account", "resume", user)
         world.mailhaul("cutover", user)
-        world.wait_account(user, set_aside=2, wants_flip=False)
+        row = world.wait_account(user, set_aside=2)
+        assert [i["item"].rpartition("/")[2] for i in row["items"]
+                if not i["accepted_at"]] == ["22"]
+        seen = passes(legacy)
+        wait_until(lambda: passes(legacy) > seen + 2)
         assert world.account(user)["route"] == "legacy"
+        world.mailhaul("account", "accept", user,
+                       *[i["item"] for i in row["items"]])
+        world.wait_account(user, route="local", provisioned=True)
 
 
 def test_a_message_that_heals_is_copied_and_the_account_flips(shared_world):

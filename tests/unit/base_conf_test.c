@@ -51,7 +51,8 @@ static const char whole[] =
     "  lmtp: lmtp://127.0.0.1:10024\n"
     "  master_user: mailhaul\n"
     "  master_password_file: /etc/mailhaul/local-master\n"
-    "store: {type: maildir, path: \"/var/mail/{domain}/{local}\", owner: v}\n"
+    "store: {type: maildir, path: \"/var/mail/{domain}/{local}\", owner: v,\n"
+    "        reserve: {bytes: 3G, inodes: 5k}}\n"
     "provision: {dovecot: dovecot/auth.db, doveadm: [doveadm, -v]}\n"
     "jobs: {workers: 7, per_host: 9, retry_seconds: 3}\n"
     "login: {processes: 2, hold_quiet_ms: 100, remember_minutes: 0}\n"
@@ -85,6 +86,8 @@ static void test_every_key_is_read(void **state)
                         "/etc/mailhaul/local-master");
     assert_int_equal(conf->login.remember_minutes, 0);
     assert_string_equal(conf->store.owner, "v");
+    assert_int_equal(conf->store.reserve.bytes_kept, 3ull << 30);
+    assert_int_equal(conf->store.reserve.inodes_kept, 5120);
     assert_int_equal(conf->provision.doveadm.count, 2);
     assert_int_equal(conf->provision.command.count, 0);
     assert_int_equal(conf->jobs.workers, 7);
@@ -114,6 +117,8 @@ static void test_what_is_not_written_is_default(void **state)
     assert_int_equal(conf->login.hold_quiet_ms, 300);
     assert_int_equal(conf->login.remember_minutes, 10);
     assert_null(conf->local.master_user);
+    assert_int_equal(conf->store.reserve.bytes_kept, 1u << 30);
+    assert_int_equal(conf->store.reserve.inodes_kept, 10000);
     assert_string_equal(conf->hash.scheme, "SHA512-CRYPT");
     joined = conf_state_path(conf, "ledger");
     assert_string_equal(joined, "/var/lib/mailhaul/ledger");
@@ -192,6 +197,10 @@ static void test_values_are_bounded(void **state)
     refused("local:\n  master_user: m\n  master_password_file: here\n", 3,
             "absolute");
     refused("hash:\n  scheme: MD5\n", 2, "MD5");
+    refused("store:\n  reserve:\n    bytes: 10GB\n", 3, "10GB");
+    refused("store: {reserve: {bytes: -1}}\n", 1, "no size");
+    refused("store: {reserve: {bytes: 9999999999G}}\n", 1, "no size");
+    refused("store:\n  reserve: {bytes: 1, inodes: many}\n", 2, "many");
 }
 
 static void test_a_missing_file_is_a_setup_error(void **state)

@@ -14,6 +14,7 @@ static struct account ready_account(void)
     struct account a = {.route = ROUTE_LEGACY,
                         .copy = COPY_DELTA,
                         .is_clean = true,
+                        .local_ready_at = 1,
                         .has_hash = true};
 
     return a;
@@ -55,6 +56,14 @@ static void test_each_missing_condition_closes_the_gate(void **state)
     a = ready_account();
     a.is_clean = false;
     assert_int_equal(gate(&a, &d), FLIP_NOT_CLEAN);
+    a = ready_account();
+    a.set_aside = 2;
+    a.accepted = 1;
+    assert_int_equal(gate(&a, &d), FLIP_SET_ASIDE);
+    a.accepted = 2;
+    assert_int_equal(gate(&a, &d), FLIP_READY);
+    a.local_ready_at = 0;
+    assert_int_equal(gate(&a, &d), FLIP_NOT_SERVED);
     a = ready_account();
     d.is_enabled = false;
     assert_int_equal(gate(&a, &d), FLIP_NOT_ENABLED);
