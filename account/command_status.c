@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "account/wire.h"
+#include "db/refused.h"
 
 #define STATUS_LIST_MAX 200 /* accounts named one by one */
 
@@ -54,7 +55,7 @@ int command_status(struct command *c, const json_t *args, json_t *result,
     struct overview o = {json_array(), json_array()};
     struct account_totals totals;
     struct domain d = {.id = 0};
-    int64_t queued, leased;
+    int64_t queued, leased, refused;
 
     json_object_set_new(result, "moving", o.moving);
     json_object_set_new(result, "stuck", o.stuck);
@@ -63,9 +64,12 @@ int command_status(struct command *c, const json_t *args, json_t *result,
         return -1;
     if (account_totals(c->db, d.id, &totals, err) == -1 ||
         job_count(c->db, &queued, &leased, err) == -1 ||
+        refused_count(c->db, &refused, err) == -1 ||
         account_each(c->db, d.id, look_at, &o, err) == -1)
         return -1;
     json_object_set_new(result, "totals", totals_json(&totals));
+    /* the store knows of their move, this db does not: `db rebuild` */
+    json_object_set_new(result, "refused", json_integer(refused));
     return json_object_set_new(result, "jobs",
                                json_pack("{s:I,s:I}", "queued",
                                          (json_int_t)queued, "running",

@@ -109,6 +109,11 @@ bool master_has_role(const struct conf *conf, enum child_kind kind);
 /* state.sock and control.sock. */
 int master_listen_unix(struct master *m, struct err *err);
 
+/* --- master_witness.c */
+/* A descriptor of the witness journal, made if it is missing; -1 with ERR_NONE
+   where there is no store. */
+int master_witness_open(const struct generation *g, struct err *err);
+
 /* --- master_role.c */
 const char *child_kind_name(enum child_kind kind);
 /* Have the processes of the current generation; those of an older one drain,

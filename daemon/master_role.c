@@ -87,7 +87,7 @@ static void announce_all(struct master *m)
 
 /* Which sockets a role inherits; the message says what they are. */
 static int collect_fds(const struct master *m, enum child_kind kind, int *fds,
-                       json_t *listeners)
+                       json_t *listeners, int witness)
 {
     const struct generation *g = m->now;
     int count = 0;
@@ -102,6 +102,12 @@ static int collect_fds(const struct master *m, enum child_kind kind, int *fds,
                                         "index", ROLE_CONTROL_SOCKET));
         fds[count++] = m->state_fd;
         fds[count++] = m->control_fd;
+        if (witness != -1) {
+            json_array_append_new(listeners, json_pack("{s:i,s:i}", "fd",
+                                                       ROLE_CONF_FD + count,
+                                                       "index", ROLE_WITNESS));
+            fds[count++] = witness;
+        }
     }
     for (unsigned i = 0; i < g->listener_count; i++) {
         unsigned index = g->listeners[i].index;
@@ -153,29 +159,42 @@ static void on_closed(void *ctx)
     kill(c->pid, SIGTERM);
 }
 
+static int open_witness(const struct generation *g)
+{
+    struct err err;
+    int fd = master_witness_open(g, &err);
+
+    if (fd == -1 && err.kind != ERR_NONE)
+        log_error("no witness journal: %s", err.text);
+    return fd;
+}
+
 static int spawn(struct master *m, enum child_kind kind, struct err *err)
 {
     const struct generation *g = m->now;
     const char *argv[] = {m->program,       "-c", m->conf_path, "--role",
                           kind_names[kind], NULL};
-    int *fds = mem_alloc((g->listener_count + 3) * sizeof(*fds));
+    int *fds = mem_alloc((g->listener_count + 4) * sizeof(*fds));
     json_t *listeners = json_array();
     struct child_options options = {.argv = argv,
                                     .change_user = g->has_user,
                                     .uid = g->user_uid,
                                     .gid = g->user_gid,
                                     .inherit_fds = fds};
+    int witness = kind == CHILD_STATE ? open_witness(g) : -1;
     struct master_child *c;
     pid_t pid;
-    int fd;
+    int fd, rc;
 
-    options.inherit_count = collect_fds(m, kind, fds, listeners);
-    if (child_spawn(&options, &pid, &fd, err) == -1) {
+    options.inherit_count = collect_fds(m, kind, fds, listeners, witness);
+    rc = child_spawn(&options, &pid, &fd, err);
+    if (witness != -1)
+        close(witness);
+    free(fds);
+    if (rc == -1) {
         json_decref(listeners);
-        free(fds);
         return -1;
     }
-    free(fds);
     c = master_child_add(m, kind, pid);
     c->channel = channel_new_take(m->loop, fd, on_message, on_closed, c);
     channel_send_take(c->channel, role_message(g, kind, listeners), -1);

@@ -7,7 +7,8 @@
  *   role         "login", "smtp", "state", "jobs"
  *   generation   counts the readings of the configuration
  *   listeners    array of {fd, index}: index into conf->listen; for state
- *                index -1 is state.sock, -2 control.sock
+ *                index -1 is state.sock, -2 control.sock, -3
+ *                the witness journal (absent: no store)
  *   certificate, key     PEM texts: login, smtp (absent: no TLS)
  *   public_key           login, smtp, state
  *   private_key          jobs
@@ -40,10 +41,11 @@
 
 #define ROLE_STATE_SOCKET   (-1)
 #define ROLE_CONTROL_SOCKET (-2)
+#define ROLE_WITNESS        (-3)
 
 struct role_listener {
     int fd;
-    int index; /* of conf->listen, or one of the two above */
+    int index; /* of conf->listen, or one of those above */
 };
 
 struct role {

@@ -215,11 +215,19 @@ bool state_change(struct state *s, struct account *account,
     return true;
 }
 
+static void provision_now(struct state *s, int64_t account_id);
+
 bool state_provision(struct state *s, struct account *account)
 {
+    enum state_witness_word word = state_witness_ask(s, account, provision_now);
     struct credential_hashes hashes;
     struct err err;
 
+    if (word != WITNESS_KEPT) {
+        if (word == WITNESS_FAILED)
+            s->is_unsettled = true; /* again with the next tick */
+        return false;
+    }
     state_must(credential_hashes(s->db, account->id, &hashes, &err), &err);
     if (provision_apply(s->provision, account, &hashes, &err) == -1) {
         log_error("account %s is not made known to local: %s", account->address,
@@ -231,6 +239,7 @@ bool state_provision(struct state *s, struct account *account)
         account->provisioned_epoch = account->epoch;
         state_store(s, account);
     }
+    state_witness_told(s, account->id);
     return true;
 }
 
@@ -303,6 +312,8 @@ static void settle_accounts(struct state *s, bool is_start)
     for (size_t i = 0; i < all.count; i++) {
         struct account *account = &all.accounts[i];
 
+        if (state_witness_refuses(s, account->address))
+            continue;
         if (account->route != ROUTE_HELD) {
             if (!state_flip_of(s, account->id))
                 state_provision(s, account);
@@ -350,6 +361,7 @@ static void begin_writing(struct state *s)
     s->is_full = false;
     state_must(db_set_read_only(s->db, false, &err), &err);
     state_must(job_free_leases(s->db, "", &err), &err);
+    state_witness_start(s);
     remind_local(s);
     settle_accounts(s, true);
     state_settle(s);
@@ -362,6 +374,7 @@ static void wait_for_room(struct state *s)
 
     s->is_full = true;
     state_must(db_set_read_only(s->db, true, &err), &err);
+    state_witness_start(s);
     log_error("%s: no room on the disk; nothing moves until there is",
               s->conf->state_dir);
 }

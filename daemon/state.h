@@ -12,6 +12,7 @@
  *   state_flip.c     hold, quiet, last pass, release; forth and back
  *   state_back.c     the way back, before its hold and after it
  *   state_on_flip.c  the domain's command after a flip
+ *   state_witness.c  the witness journal in the store
  *   state_control.c  the control socket
  *
  * Nothing is said before it is on disk: state_send() and state_after() wait for
@@ -114,16 +115,21 @@ struct state_client {
 
 struct state_command; /* of a domain, after a flip; see state_on_flip.c */
 struct state_said;    /* what waits for the commit */
+struct state_witness; /* the journal and its writer */
+typedef void state_account_fn(struct state *s, int64_t account_id);
 
 struct state {
     struct role *role; /* borrowed, as what it holds */
     struct loop *loop;
     const struct conf *conf;
-    struct db *db;               /* owned */
-    struct provision *provision; /* owned */
-    struct watch *accepts[2];    /* owned; state.sock, control.sock */
-    struct timer *tick;          /* owned; every second */
-    struct timer *due;           /* owned; the next job */
+    struct db *db;                 /* owned */
+    struct provision *provision;   /* owned */
+    struct watch *accepts[2];      /* owned; state.sock, control.sock */
+    struct timer *tick;            /* owned; every second */
+    struct timer *due;             /* owned; the next job */
+    struct state_witness *witness; /* owned; NULL: there is no store */
+    int64_t refused;  /* accounts of which the store knows more than the db */
+    bool refuses_all; /* it cannot be told of whom */
     bool are_peers_known;
     bool is_full;        /* no room on the disk: questions are answered, and
                             nothing is written */
@@ -295,6 +301,26 @@ void state_back_given_up(struct state *s, const struct account *account,
 bool state_back_commit(struct state *s, struct account *account,
                        const struct domain *domain,
                        const struct migration_report *report);
+
+/* --- state_witness.c */
+/* Compare the journal with the db, and note who is refused. */
+void state_witness_start(struct state *s);
+/* Whether the last change of the account's route is in the journal, on disk;
+   before that nobody may be told of it. WRITING: it is being written, and fn is
+   called once it is, or is not. FAILED: it could not be written, and is tried
+   again when asked again. Nothing to ask for gives KEPT. */
+enum state_witness_word { WITNESS_KEPT, WITNESS_WRITING, WITNESS_FAILED };
+enum state_witness_word state_witness_ask(struct state *s,
+                                          const struct account *account,
+                                          state_account_fn *fn);
+/* Its side has been told: nobody will ask again. */
+void state_witness_told(struct state *s, int64_t account_id);
+/* Keep the settings of the domains in the journal, if they have changed; only:
+   one that has, NULL: any. */
+void state_witness_domains(struct state *s, const char *only);
+/* The db is older than the store in what it says of this address: that is told
+   to nobody. */
+bool state_witness_refuses(const struct state *s, const char *address);
 
 /* --- state_control.c */
 void state_control_accept_take(struct state *s, int fd);

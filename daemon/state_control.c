@@ -156,6 +156,8 @@ static void on_message(void *ctx, json_t *message, int fd)
     else
         apply_effects(s, &c);
     state_settle(s);
+    if (rc == 0 && strncmp(cmd, "domain ", 7) == 0)
+        state_witness_domains(s, wire_text(message, "name"));
     log_debug("%s ran %s: %s", actor, log_safe(cmd ? cmd : "?"),
               rc == -1 ? log_safe(err.text) : "ok");
     if (rc == -1)

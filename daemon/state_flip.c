@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "db/counters.h"
 
 static const char *const phase_names[] = {"quieting", "copying", "telling"};
 _Static_assert(sizeof(phase_names) / sizeof(phase_names[0]) == FLIP_PHASE_COUNT,
@@ -312,6 +313,9 @@ static void flip_tell(struct state *s, int64_t account_id)
     if (!flip)
         return;
     if (state_load(s, account_id, &account, NULL)) {
+        /* the store says so before local does */
+        if (state_witness_ask(s, &account, flip_tell) == WITNESS_WRITING)
+            return;
         if (state_provision(s, &account))
             log_info("account %s %s route=%s held_ms=%lld", account.address,
                      flip->purpose == FLIP_FORTH ? "flipped" : "released",
@@ -337,6 +341,7 @@ static void flip_commit(struct state_flip *flip, struct account *account,
 {
     struct state *s = flip->state;
     int64_t now = clock_unix_ms();
+    struct err err;
 
     state_results_count(account, report);
     account->flipped_at = now;
@@ -344,6 +349,10 @@ static void flip_commit(struct state_flip *flip, struct account *account,
     account->next_flip_at = 0;
     account->wants_flip = false;
     state_on_flip_due(account, domain, now);
+    state_write(s);
+    state_must(
+        counter_raise(s->db, COUNTER_GENERATION, &account->generation, &err),
+        &err);
     if (!state_change(s, account, EVENT_FLIP,
                       flip->wants_trail ? "legacy may still be storing" : "")) {
         flip_give_up(flip, "not legal", true);

@@ -16,10 +16,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define LEASE_MS       30000 /* without a sign of life */
-#define VERIFY_WAIT_MS 2000  /* while its account is held */
-#define DUE_MAX_MS     60000 /* look again at least so often */
-#define URGENT_ONLY    0     /* per_host of job_lease: FINAL and HASH pass it */
+#define LEASE_MS        30000  /* without a sign of life */
+#define VERIFY_WAIT_MS  2000   /* while its account is held */
+#define REFUSED_WAIT_MS 300000 /* the db is older than the store */
+#define DUE_MAX_MS      60000  /* look again at least so often */
+#define URGENT_ONLY     0 /* per_host of job_lease: FINAL and HASH pass it */
 
 static void owner_name(const struct state_peer *peer, char *out, size_t size)
 {
@@ -199,6 +200,10 @@ static void give(struct state *s, struct state_peer *peer,
 
     if (!state_load(s, job->account_id, &a, &d)) {
         drop(s, job, &a);
+        return;
+    }
+    if (state_witness_refuses(s, a.address)) {
+        put_off(s, job, REFUSED_WAIT_MS);
         return;
     }
     if (job->kind == JOB_VERIFY && state_flip_of(s, a.id)) {

@@ -143,11 +143,26 @@ static bool is_ahead_of_us(const struct state *s, const struct found *f)
     state_must(
         provision_served_epoch(s->provision, f->name.address, &served, &err),
         &err);
-    if (served <= (f->has_account ? f->account.epoch : 0))
+    /* served in this very epoch: a hold found at the start was taken back, of
+       which there was a flip already */
+    if (served < (f->has_account ? f->account.epoch : 1) ||
+        (f->has_account && f->account.route == ROUTE_LOCAL &&
+         served == f->account.epoch))
         return false;
     log_error("account %s refused: local serves it in epoch %lld, the control "
               "db is older",
               f->name.address, (long long)served);
+    return true;
+}
+
+/* The journal in the store tells of a change of his route that the db does not
+   know of: where his mail is nobody can say. */
+static bool is_refused(const struct state *s, const struct found *f)
+{
+    if (!state_witness_refuses(s, f->name.address))
+        return false;
+    log_error("account %s refused: he has moved since, the control db is older",
+              f->name.address);
     return true;
 }
 
@@ -163,6 +178,8 @@ static enum route_answer decide(const struct state *s, const struct found *f,
         .route = f->account.route,
         .is_provisioned = f->account.provisioned_epoch == f->account.epoch};
 
+    if (is_refused(s, f))
+        return ROUTE_UNAVAILABLE;
     answer = route_decide(&q);
     /* nobody can be taken in without room: legacy serves him as before */
     if (answer == ROUTE_PROVE && s->is_full)
@@ -341,7 +358,7 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
         state_send(s, peer, answer_new(id, ROUTE_REFUSE));
         return;
     }
-    if (!s->is_full && may_learn(message, &f, &seal) &&
+    if (!s->is_full && may_learn(message, &f, &seal) && !is_refused(s, &f) &&
         !is_ahead_of_us(s, &f)) {
         if (!f.has_account && insert(s, message, &f)) {
             store_seal(s, f.account.id, &seal);

@@ -271,6 +271,19 @@ int account_each(struct db *db, int64_t domain_id,
     return each_row(s, fn, ctx, err);
 }
 
+int account_each_since(struct db *db, int64_t generation,
+                       int (*fn)(void *ctx, const struct account *a), void *ctx,
+                       struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db, SELECT "WHERE a.generation > ?1 ORDER BY a.generation", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, generation);
+    return each_row(s, fn, ctx, err);
+}
+
 int account_recount(struct db *db, int64_t known_to_local, struct err *err)
 {
     struct db_statement *s =
@@ -288,7 +301,7 @@ int account_recount(struct db *db, int64_t known_to_local, struct err *err)
         return 0;
     s = db_prepare(db,
                    "UPDATE accounts SET provisioned_epoch = 0 "
-                   "WHERE route = 'local'",
+                   "WHERE route = 'local' AND provisioned_epoch = epoch",
                    err);
     return s == NULL || db_run(s, err) == -1 ? -1 : 1;
 }

@@ -70,8 +70,14 @@ int account_delete(struct db *db, int64_t id, struct err *err);
 int account_each(struct db *db, int64_t domain_id,
                  int (*fn)(void *ctx, const struct account *a), void *ctx,
                  struct err *err);
+/* Whose route changed after that generation; in order of it. */
+int account_each_since(struct db *db, int64_t generation,
+                       int (*fn)(void *ctx, const struct account *a), void *ctx,
+                       struct err *err);
 /* If local knows fewer accounts than it has been told of, all of them are
-   unsettled from now on. 1: so it is; 0: it is not. */
+   unsettled from now on, with provisioned_epoch ACCOUNT_REMINDED. 1: so it is;
+   0: it is not. */
+#define ACCOUNT_REMINDED 0
 int account_recount(struct db *db, int64_t known_to_local, struct err *err);
 /* Every account whose route is held (at the start of a daemon), or whose
    provisioned_epoch is behind although local should know it. */

@@ -22,6 +22,23 @@ TEXT_OF_FILE(control_upgrade_2, "db/upgrade_2.sql");
 /* scripts[i] takes version i to i + 1 */
 static const char *const scripts[] = {control_schema, control_upgrade_2};
 
+int control_path(const char *database, const char *state_dir, char *out,
+                 size_t size, struct err *err)
+{
+    const char *name = database + strlen(SQLITE_PREFIX);
+    int length;
+
+    if (strncmp(database, SQLITE_PREFIX, strlen(SQLITE_PREFIX)) != 0 ||
+        name[0] == '\0')
+        return err_set(err, ERR_SETUP,
+                       "database \"%s\": only sqlite:NAME is known", database);
+    length = snprintf(out, size, "%s%s%s", name[0] == '/' ? "" : state_dir,
+                      name[0] == '/' ? "" : "/", name);
+    if (length < 0 || (size_t)length >= size)
+        return err_set(err, ERR_SETUP, "database %s: name is too long", name);
+    return 0;
+}
+
 int control_open(const char *database, const char *state_dir, bool create,
                  struct db **db_out, struct err *err)
 {
@@ -31,18 +48,20 @@ int control_open(const char *database, const char *state_dir, bool create,
                                        .scripts = scripts,
                                        .script_count = sizeof(scripts) /
                                                        sizeof(scripts[0])};
-    const char *name = database + strlen(SQLITE_PREFIX);
     char path[4096];
-    int length;
 
-    if (strncmp(database, SQLITE_PREFIX, strlen(SQLITE_PREFIX)) != 0 ||
-        name[0] == '\0')
-        return err_set(err, ERR_SETUP,
-                       "database \"%s\": only sqlite:NAME is known", database);
-    length =
-        snprintf(path, sizeof(path), "%s%s%s", name[0] == '/' ? "" : state_dir,
-                 name[0] == '/' ? "" : "/", name);
-    if (length < 0 || (size_t)length >= sizeof(path))
-        return err_set(err, ERR_SETUP, "database %s: name is too long", name);
+    *db_out = NULL;
+    if (control_path(database, state_dir, path, sizeof(path), err) == -1)
+        return -1;
+    return db_open(path, &options, db_out, err);
+}
+
+int control_open_reader(const char *path, struct db **db_out, struct err *err)
+{
+    const struct db_options options = {.read_only = true,
+                                       .scripts = scripts,
+                                       .script_count = sizeof(scripts) /
+                                                       sizeof(scripts[0])};
+
     return db_open(path, &options, db_out, err);
 }

@@ -14,4 +14,10 @@
 int control_open(const char *database, const char *state_dir, bool create,
                  struct db **db_out, struct err *err);
 
+/* The file's own path. */
+int control_path(const char *database, const char *state_dir, char *out,
+                 size_t size, struct err *err);
+/* Beside a daemon that runs: nothing can be written. */
+int control_open_reader(const char *path, struct db **db_out, struct err *err);
+
 #endif

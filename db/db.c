@@ -73,7 +73,7 @@ static int make_file(const char *path, struct err *err)
     return 0;
 }
 
-static int lock_alone(const char *path, int *fd_out, struct err *err)
+int db_lock(const char *path, int *fd_out, struct err *err)
 {
     char name[4096];
     int length = snprintf(name, sizeof(name), "%s.lock", path);
@@ -216,7 +216,7 @@ int db_open(const char *path, const struct db_options *options,
         err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
         goto failed;
     }
-    if (options->is_alone && lock_alone(path, &db->lock_fd, err) == -1)
+    if (options->is_alone && db_lock(path, &db->lock_fd, err) == -1)
         goto failed;
     if (options->create && make_file(path, err) == -1)
         goto failed;
@@ -256,6 +256,47 @@ void db_close(struct db **db_in)
         close(db->lock_fd); /* after the last checkpoint */
     free(db->path);
     free(db);
+}
+
+int db_attach(struct db *db, const char *path, const char *name,
+              struct err *err)
+{
+    char *sql = sqlite3_mprintf("ATTACH DATABASE %Q AS %w", path, name);
+    int result = run_script(db, sql, err);
+
+    sqlite3_free(sql);
+    return result;
+}
+
+int db_copy(struct db *db, const char *path, struct err *err)
+{
+    char *sql = sqlite3_mprintf("VACUUM INTO %Q", path);
+    int result = run_script(db, sql, err);
+
+    sqlite3_free(sql);
+    return result;
+}
+
+int db_examine(struct db *db, void (*fn)(void *ctx, const char *fault),
+               void *ctx, struct err *err)
+{
+    struct db_statement *s = db_prepare(db, "PRAGMA integrity_check(100)", err);
+    char text[256];
+    int result = -1;
+
+    while (s != NULL && (result = db_step(s, err)) == 1)
+        if (strcmp(db_text(s, 0), "ok") != 0)
+            fn(ctx, db_text(s, 0));
+    if (result == -1)
+        return -1;
+    s = db_prepare(db, "PRAGMA foreign_key_check", err);
+    result = -1;
+    while (s != NULL && (result = db_step(s, err)) == 1) {
+        snprintf(text, sizeof(text), "table %s, row %lld: no such %s",
+                 db_text(s, 0), (long long)db_int(s, 1), db_text(s, 2));
+        fn(ctx, text);
+    }
+    return result;
 }
 
 int db_begin(struct db *db, struct err *err)

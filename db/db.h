@@ -42,6 +42,19 @@ struct db_options {
 int db_open(const char *path, const struct db_options *options,
             struct db **db_out, struct err *err);
 void db_close(struct db **db);
+/* The lock of is_alone by itself, for as long as *fd_out is open. */
+int db_lock(const char *path, int *fd_out, struct err *err);
+/* Make the tables of another file readable as NAME.table; not inside a
+   transaction. */
+int db_attach(struct db *db, const char *path, const char *name,
+              struct err *err);
+/* A consistent copy in one file without a WAL: path must not exist, or be
+   empty. Others may go on writing meanwhile. Not yet brought to disk. */
+int db_copy(struct db *db, const char *path, struct err *err);
+/* Look at every page and index, and at the foreign keys: fn is called with a
+   sentence for each fault, 100 at most. */
+int db_examine(struct db *db, void (*fn)(void *ctx, const char *fault),
+               void *ctx, struct err *err);
 
 int db_begin(struct db *db, struct err *err); /* BEGIN IMMEDIATE */
 int db_commit(struct db *db, struct err *err);

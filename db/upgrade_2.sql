@@ -167,12 +167,27 @@ CREATE TABLE domain_secrets (
     sealed         BLOB NOT NULL
 ) STRICT;
 
--- Numbers of the whole installation: 'generation' is raised with each flip.
+-- Numbers of the whole installation: 'generation' is raised with each flip and
+-- each way back.
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO counters (name, value) VALUES ('generation', 0);
+
+-- Accounts of which the witness journal in the store knows more than this db:
+-- it was put back from an old copy. Nobody is served until it is rebuilt.
+CREATE TABLE refused (
+    address     TEXT PRIMARY KEY,
+    generation  INTEGER NOT NULL,
+    epoch       INTEGER NOT NULL,
+    route       TEXT NOT NULL CHECK (route IN ('legacy', 'local')),
+    at          INTEGER NOT NULL,
+    legacy_user TEXT NOT NULL,
+    prefix      TEXT,
+    separator   TEXT,
+    source      TEXT NOT NULL CHECK (source IN ('journal', 'auth', 'maildir'))
+) STRICT, WITHOUT ROWID;
 
 -- New kinds of jobs; what waits is kept.
 CREATE TABLE jobs_2 (
