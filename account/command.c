@@ -32,6 +32,7 @@ static const struct {
     {"account accept", command_account_accept},
     {"migrate", command_migrate},
     {"cutover", command_cutover},
+    {"rollback", command_rollback},
     {"status", command_status},
     {"audit", command_audit_list},
 };

@@ -47,7 +47,8 @@ static int add_details(struct command *c, const struct account *a, json_t *json,
     json_t *jobs = json_array();
 
     json_object_set_new(json, "jobs", jobs);
-    if (command_gate_show(c, a, json, err) == -1)
+    if (command_gate_show(c, a, json, err) == -1 ||
+        command_rollback_json(c, a, json, err) == -1)
         return -1;
     for (int kind = 0; kind < JOB_KIND_COUNT; kind++) {
         struct job job;

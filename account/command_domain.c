@@ -9,8 +9,9 @@
 #include "account/wire.h"
 #include "proto/mail_url.h"
 
-#define HOLD_SECONDS_MIN 4
-#define HOLD_SECONDS_MAX 300
+#define ROLLBACK_DAYS_MAX 3650
+#define HOLD_SECONDS_MIN  4
+#define HOLD_SECONDS_MAX  300
 
 static json_t *text_or_null(const char *text)
 {
@@ -20,7 +21,7 @@ static json_t *text_or_null(const char *text)
 static json_t *domain_json(const struct domain *d)
 {
     return json_pack(
-        "{s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:s,s:s,s:i,s:I}", "name",
+        "{s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:s,s:s,s:i,s:i,s:I}", "name",
         d->name, "enabled", d->is_enabled, "imap", text_or_null(d->imap_url),
         "pop3", text_or_null(d->pop3_url), "smtp", text_or_null(d->smtp_url),
         "submission", text_or_null(d->submission_url), "sieve",
@@ -28,7 +29,8 @@ static json_t *domain_json(const struct domain *d)
         "master_user", text_or_null(d->master_user), "on_flip",
         text_or_null(d->on_flip), "serve", "after-copy", "cutover",
         domain_cutover_name(d->cutover), "hold_seconds", (int)d->hold_seconds,
-        "created_at", (json_int_t)d->created_at);
+        "rollback_days", (int)d->rollback_days, "created_at",
+        (json_int_t)d->created_at);
 }
 
 static bool is_domain_name(const char *name)
@@ -127,6 +129,7 @@ static int take_options(const json_t *args, struct domain *d, struct err *err)
     const char *cutover = wire_text(args, "cutover");
     const char *serve = wire_text(args, "serve");
     int64_t hold = wire_int(args, "hold_seconds", d->hold_seconds);
+    int64_t days = wire_int(args, "rollback_days", d->rollback_days);
 
     if (take_url(args, "imap", MAIL_IMAP, d->imap_url, err) == -1 ||
         take_url(args, "pop3", MAIL_POP3, d->pop3_url, err) == -1 ||
@@ -147,6 +150,10 @@ static int take_options(const json_t *args, struct domain *d, struct err *err)
             return err_set(err, ERR_SETUP, "--cutover: auto or manual");
         d->cutover = (enum domain_cutover)value;
     }
+    if (days < 0 || days > ROLLBACK_DAYS_MAX)
+        return err_set(err, ERR_SETUP, "--rollback-days: 0 to %d",
+                       ROLLBACK_DAYS_MAX);
+    d->rollback_days = (unsigned)days;
     if (hold < HOLD_SECONDS_MIN || hold > HOLD_SECONDS_MAX)
         return err_set(err, ERR_SETUP, "--hold-seconds: %d to %d",
                        HOLD_SECONDS_MIN, HOLD_SECONDS_MAX);

@@ -21,6 +21,7 @@ command_fn command_domain_add, command_domain_set, command_domain_list,
 command_fn command_account_list, command_account_show, command_account_pause,
     command_account_resume, command_account_remove, command_account_accept;
 command_fn command_account_import;
+command_fn command_rollback;
 command_fn command_migrate, command_cutover, command_status, command_audit_list;
 
 /* The domain or account that args name ("name", "address"), or ERR_SETUP "no
@@ -63,6 +64,10 @@ int command_add_profile(struct command *c, const struct account *a,
 /* Add to `account show` what is set aside, and whether local is ready. */
 int command_gate_show(struct command *c, const struct account *a, json_t *json,
                       struct err *err);
+/* What is to be said of an account's way back: "rollback", "rolled_back_at" and
+   "left_behind" into json. */
+int command_rollback_json(struct command *c, const struct account *a,
+                          json_t *json, struct err *err);
 
 /* Bring an account that nothing moves any more back to copying: failed and
    paused ones, and those that were never started; others are looked at now.

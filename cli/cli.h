@@ -63,6 +63,6 @@ typedef int cli_run_fn(struct cli *cli, json_t *request);
 cli_run_fn cli_init, cli_domain_add, cli_domain_set, cli_domain_list,
     cli_domain_show, cli_remove, cli_account_list, cli_account_show, cli_account_accept,
     cli_migrate, cli_status, cli_cutover, cli_verify, cli_audit;
-cli_run_fn cli_account_import;
+cli_run_fn cli_account_import, cli_rollback;
 
 #endif

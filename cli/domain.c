@@ -30,6 +30,8 @@ static void print_domain(const json_t *d)
     print_field(d, "on flip", "on_flip");
     printf("  %-14s %lld\n", "hold seconds",
            (long long)wire_int(d, "hold_seconds", 0));
+    printf("  %-14s %lld\n", "rollback days",
+           (long long)wire_int(d, "rollback_days", 0));
     if (json_object_get(d, "accounts"))
         printf("  %-14s %lld, %lld of them local\n", "accounts",
                (long long)wire_int(d, "accounts", 0),

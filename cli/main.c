@@ -13,7 +13,7 @@
 #include "cli/cli.h"
 
 #define CONF_PATH   "/etc/mailhaul/mailhaul.yaml"
-#define OPTIONS_MAX 16
+#define OPTIONS_MAX 32
 
 struct cli_option {
     const char *name; /* "hold-seconds"; the field is "hold_seconds" */
@@ -45,6 +45,8 @@ static const struct cli_option domain_options[] = {
      "TEMPLATE   name on the old server, from "
      "{address} {local} {domain}"},
     {"hold-seconds", OPTION_NUMBER, "N   the longest wait at the flip (20)"},
+    {"rollback-days", OPTION_NUMBER,
+     "N   so long after its flip a mailbox can be taken back (14)"},
     {"master-user", OPTION_TEXT, "USER   refused: not served yet"},
     {"on-flip", OPTION_TEXT,
      "COMMAND   run with address and old user name "
@@ -85,6 +87,12 @@ static const struct cli_option audit_options[] = {
     {"since", OPTION_TEXT,
      "TIME   from then on: \"2026-03-01 12:00\", 30m, 2h, 7d"},
     {"limit", OPTION_NUMBER, "N   the newest N (100)"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option rollback_options[] = {
+    {"domain", OPTION_TEXT, "D   every account of this domain"},
+    {"changes", OPTION_FLAG, "take flags and deletions back, too"},
+    {"wait", OPTION_FLAG, "until it is done; exit 1 if it fails"},
     {NULL, OPTION_FLAG, NULL}};
 
 static const struct cli_option no_options[] = {{NULL, OPTION_FLAG, NULL}};
@@ -132,6 +140,9 @@ static const struct cli_command commands[] = {
      1, cli_verify},
     {"cutover", "ADDRESS | --domain D", "flip now", domain_option, "address", 0,
      1, cli_cutover},
+    {"rollback", "ADDRESS | --domain D [--changes] [--wait]",
+     "take new mail back to the old server, which serves again",
+     rollback_options, "address", 0, 1, cli_rollback},
     {"audit", "[ADDRESS] [--domain D] [--since TIME] [--limit N]",
      "who changed what, when and why", audit_options, "address", 0, 1,
      cli_audit},

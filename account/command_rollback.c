@@ -1,0 +1,165 @@
+/*
+ * The command `rollback`: ask for the way back of accounts that local serves.
+ * Everything that would make it impossible is said here, before anything
+ * begins.
+ */
+#include "account/command_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "account/lifecycle.h"
+#include "account/wire.h"
+#include "base/mem.h"
+#include "db/leftovers.h"
+
+#define DAY_MS (24 * 60 * 60 * 1000LL)
+
+/* What stands between an account and its way back. */
+enum refusal { GOES, IS_LEGACY, IS_HELD, IS_LATE, IS_WITHOUT_SECRET };
+
+static const char *const words[] = {"asked", "legacy", "held", "expired",
+                                    "no_password"};
+
+static enum refusal refusal_of(const struct command *c, const struct account *a,
+                               const struct domain *d)
+{
+    if (a->route == ROUTE_LEGACY)
+        return IS_LEGACY;
+    if (a->route == ROUTE_HELD)
+        return lifecycle_is_way_back(a->copy) ? GOES : IS_HELD;
+    if (a->flipped_at + d->rollback_days * DAY_MS <= c->now_ms)
+        return IS_LATE;
+    return a->has_seal || d->master_user[0] ? GOES : IS_WITHOUT_SECRET;
+}
+
+static int refuse(enum refusal refusal, const struct account *a,
+                  const struct domain *d, struct err *err)
+{
+    switch (refusal) {
+    case IS_LEGACY:
+        return err_set(err, ERR_SETUP, "%s: the old server serves it already",
+                       a->address);
+    case IS_HELD:
+        return err_set(err, ERR_RETRY, "%s is just being flipped; ask again",
+                       a->address);
+    case IS_LATE:
+        return err_set(err, ERR_SETUP,
+                       "%s: it was flipped more than %u days ago (the "
+                       "domain's rollback_days)",
+                       a->address, d->rollback_days);
+    case IS_WITHOUT_SECRET:
+        return err_set(err, ERR_SETUP,
+                       "%s: its password on the old server is not kept any "
+                       "more, and the domain has no master user",
+                       a->address);
+    case GOES: break;
+    }
+    return 0;
+}
+
+static int ask(struct command *c, struct account *a, const struct domain *d,
+               enum rollback_wish wish, struct err *err)
+{
+    a->wants_rollback = wish;
+    a->wants_flip = false;
+    a->hold_failures = 0;
+    if (command_store(c, a, err) == -1 ||
+        command_audit(c, a->id, "rollback", a->address, err) == -1)
+        return -1;
+    return a->route == ROUTE_HELD ? 0
+                                  : command_queue(c, a, d, JOB_ROLLBACK, err);
+}
+
+static void tell(json_t *list, const struct account *a, enum refusal refusal)
+{
+    json_array_append_new(
+        list, json_pack("{s:s,s:s,s:s}", "address", a->address, "rollback",
+                        words[refusal], "route", account_route_name(a->route)));
+}
+
+struct all {
+    struct account *accounts; /* owned */
+    size_t count;
+};
+
+static int collect(void *ctx, const struct account *a)
+{
+    struct all *all = ctx;
+
+    if ((all->count & (all->count - 1)) == 0)
+        all->accounts =
+            mem_grow(all->accounts, (all->count ? all->count * 2 : 1) *
+                                        sizeof(*all->accounts));
+    all->accounts[all->count++] = *a;
+    return 0;
+}
+
+static int ask_domain(struct command *c, const char *name,
+                      enum rollback_wish wish, json_t *list, struct err *err)
+{
+    struct all all = {NULL, 0};
+    struct domain d;
+    int rc;
+
+    if (command_need_domain(c, name, &d, err) == -1)
+        return -1;
+    rc = account_each(c->db, d.id, collect, &all, err);
+    for (size_t i = 0; rc == 0 && i < all.count; i++) {
+        enum refusal refusal = refusal_of(c, &all.accounts[i], &d);
+
+        if (refusal == GOES)
+            rc = ask(c, &all.accounts[i], &d, wish, err);
+        tell(list, &all.accounts[i], refusal);
+    }
+    free(all.accounts);
+    return rc;
+}
+
+int command_rollback(struct command *c, const json_t *args, json_t *result,
+                     struct err *err)
+{
+    enum rollback_wish wish =
+        wire_bool(args, "changes") ? ROLLBACK_CHANGES : ROLLBACK_NEW_MAIL;
+    const char *name = wire_text(args, "domain");
+    json_t *list = json_array();
+    const char *address;
+    enum refusal refusal;
+    struct account a;
+    struct domain d;
+
+    json_object_set_new(result, "accounts", list);
+    if (name)
+        return ask_domain(c, name, wish, list, err);
+    address = command_need_text(args, "address", err);
+    if (!address || command_need_account(c, address, &a, err) == -1)
+        return -1;
+    if (domain_get(c->db, a.domain_id, &d, err) != 1)
+        return err_set(err, ERR_SETUP, "%s: its domain is gone", a.address);
+    refusal = refusal_of(c, &a, &d);
+    if (refuse(refusal, &a, &d, err) == -1 || ask(c, &a, &d, wish, err) == -1)
+        return -1;
+    tell(list, &a, refusal);
+    return 0;
+}
+
+static int append_line(void *ctx, const char *line)
+{
+    json_array_append_new(ctx, command_text_json(line));
+    return 0;
+}
+
+int command_rollback_json(struct command *c, const struct account *a,
+                          json_t *json, struct err *err)
+{
+    static const char *const wishes[] = {"no", "new_mail", "changes"};
+    json_t *lines = json_array();
+
+    json_object_set_new(json, "rollback",
+                        json_string(wishes[a->wants_rollback]));
+    json_object_set_new(json, "rolled_back_at",
+                        a->rolled_back_at ? json_integer(a->rolled_back_at)
+                                          : json_null());
+    json_object_set_new(json, "left_behind", lines);
+    return leftovers_each(c->db, a->id, append_line, lines, err);
+}
