@@ -24,6 +24,13 @@ static enum route_answer decide_known(const struct route_question *q)
     return ROUTE_UNAVAILABLE;
 }
 
+/* Nobody we know logs in. */
+static bool is_taken_in(const struct route_question *q)
+{
+    return q->is_domain_enabled && !q->is_frozen && q->is_admitted &&
+           !q->is_crowded;
+}
+
 enum route_answer route_decide(const struct route_question *q)
 {
     /* A domain's switch says who is taken in; those who are keep their way. An
@@ -33,7 +40,7 @@ enum route_answer route_decide(const struct route_question *q)
     if (!q->has_domain)
         return ROUTE_REFUSE;
     switch (q->service) {
-    case SERVICE_LOGIN: return q->is_domain_enabled ? ROUTE_PROVE : ROUTE_PASS;
+    case SERVICE_LOGIN: return is_taken_in(q) ? ROUTE_PROVE : ROUTE_PASS;
     case SERVICE_MAIL: return ROUTE_PASS;
     }
     return ROUTE_UNAVAILABLE;

@@ -28,6 +28,9 @@ struct route_question {
     enum route_service service;
     bool has_domain;        /* the domain is in the control db */
     bool is_domain_enabled; /* disabled: served by legacy, nobody taken in */
+    bool is_frozen;         /* the domain */
+    bool is_admitted;       /* by its share or by name */
+    bool is_crowded;        /* as many as its rate allows are in already */
     bool has_account;
     enum account_route route; /* if has_account */
     bool is_provisioned;      /* what local reads is as new as the row */

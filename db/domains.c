@@ -11,6 +11,7 @@
     "hold_seconds, created_at, cutover_window, blackout, admit_share, "        \
     "admit_listed, admit_rate, learn_days, rollback_days, quiet_days, "        \
     "closed_at"
+#define SELECT "SELECT " COLUMNS ", is_frozen FROM domains "
 
 static int read_row(struct db_statement *s, void *row, struct err *err)
 {
@@ -47,14 +48,14 @@ static int read_row(struct db_statement *s, void *row, struct err *err)
     out->rollback_days = (unsigned)db_int(s, 20);
     out->quiet_days = (unsigned)db_int(s, 21);
     out->closed_at = db_int(s, 22);
+    out->is_frozen = db_int(s, 23) != 0;
     return 0;
 }
 
 int domain_find(struct db *db, const char *name, struct domain *out,
                 struct err *err)
 {
-    struct db_statement *s =
-        db_prepare(db, "SELECT " COLUMNS " FROM domains WHERE name = ?1", err);
+    struct db_statement *s = db_prepare(db, SELECT "WHERE name = ?1", err);
 
     if (s == NULL)
         return -1;
@@ -64,8 +65,7 @@ int domain_find(struct db *db, const char *name, struct domain *out,
 
 int domain_get(struct db *db, int64_t id, struct domain *out, struct err *err)
 {
-    struct db_statement *s =
-        db_prepare(db, "SELECT " COLUMNS " FROM domains WHERE id = ?1", err);
+    struct db_statement *s = db_prepare(db, SELECT "WHERE id = ?1", err);
 
     if (s == NULL)
         return -1;
@@ -154,6 +154,19 @@ int domain_update(struct db *db, const struct domain *d, struct err *err)
     return 0;
 }
 
+int domain_set_frozen(struct db *db, int64_t id, bool is_frozen,
+                      struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "UPDATE domains SET is_frozen = ?2 WHERE id = ?1", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, id);
+    db_bind_int(s, 2, is_frozen);
+    return db_run(s, err);
+}
+
 static int has_accounts(struct db *db, int64_t id, struct err *err)
 {
     struct db_statement *s = db_prepare(
@@ -187,8 +200,7 @@ int domain_delete(struct db *db, int64_t id, struct err *err)
 int domain_each(struct db *db, int (*fn)(void *ctx, const struct domain *d),
                 void *ctx, struct err *err)
 {
-    struct db_statement *s =
-        db_prepare(db, "SELECT " COLUMNS " FROM domains ORDER BY name", err);
+    struct db_statement *s = db_prepare(db, SELECT "ORDER BY name", err);
     struct domain d;
     int result;
 

@@ -44,6 +44,7 @@ struct domain {
     unsigned rollback_days; /* after a flip the way back is kept open */
     unsigned quiet_days;    /* without late mail, before its trails may end */
     int64_t closed_at;      /* Unix ms; 0: open. No new trail or account */
+    bool is_frozen;         /* read only; see account/freeze.h */
 };
 
 /* Rows: 1 found, 0 not found, -1 error. */
@@ -53,6 +54,9 @@ int domain_get(struct db *db, int64_t id, struct domain *out, struct err *err);
 /* ERR_SETUP if the name is taken. Sets d->id. */
 int domain_insert(struct db *db, struct domain *d, struct err *err);
 int domain_update(struct db *db, const struct domain *d, struct err *err);
+/* The only writer of is_frozen. */
+int domain_set_frozen(struct db *db, int64_t id, bool is_frozen,
+                      struct err *err);
 /* ERR_SETUP while it has accounts. */
 int domain_delete(struct db *db, int64_t id, struct err *err);
 /* In order of name; fn returns 0 to go on. */

@@ -95,7 +95,8 @@ int job_queue(struct db *db, struct job *j, struct err *err)
    never looked at. */
 #define IS_URGENT "lease_owner = '' AND kind IN ('hash', 'final', 'rollback')"
 #define IS_WAITING                                                             \
-    "lease_owner = '' AND kind NOT IN ('hash', 'final', 'rollback')"
+    "lease_owner = '' AND is_asleep = 0 "                                      \
+    "AND kind NOT IN ('hash', 'final', 'rollback')"
 #define IS_FREE                                                                \
     "NOT EXISTS (SELECT 1 FROM jobs busy WHERE busy.lease_owner <> '' "        \
     "AND busy.kind <> 'hash' AND busy.account_id = j.account_id)"
@@ -357,10 +358,72 @@ int job_retry(struct db *db, int64_t id, int64_t due_at, struct err *err)
     return run_for(s, id, err);
 }
 
+int job_sleep(struct db *db, int64_t id, struct err *err)
+{
+    return run_for(
+        db_prepare(db,
+                   "UPDATE jobs SET is_asleep = 1, lease_owner = '', "
+                   "lease_until = 0, "
+                   "due_at = min(due_at, coalesce(again_at, due_at)), "
+                   "again_at = NULL, epoch = coalesce(again_epoch, epoch), "
+                   "again_epoch = NULL WHERE id = ?1",
+                   err),
+        id, err);
+}
+
+/* The id of the `limit`-th account after that one, or of the last; 0 if there
+   is none. */
+static int last_of_some(struct db *db, int64_t after, int limit,
+                        int64_t *last_out, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db,
+                   "SELECT coalesce(max(id), 0) FROM (SELECT id FROM accounts "
+                   "WHERE id > ?1 ORDER BY id LIMIT ?2)",
+                   err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, after);
+    db_bind_int(s, 2, limit);
+    if (db_step(s, err) != 1)
+        return -1;
+    *last_out = db_int(s, 0);
+    db_finish(s);
+    return 0;
+}
+
+#define IS_FROZEN                                                              \
+    "(SELECT d.is_frozen FROM accounts a JOIN domains d "                      \
+    "ON d.id = a.domain_id WHERE a.id = jobs.account_id)"
+
+int job_follow_freezes(struct db *db, int64_t after_account, int limit,
+                       int64_t *last_out, struct err *err)
+{
+    struct db_statement *s;
+
+    if (last_of_some(db, after_account, limit, last_out, err) == -1)
+        return -1;
+    s = db_prepare(db,
+                   "UPDATE jobs SET is_asleep = " IS_FROZEN " "
+                   "WHERE account_id > ?1 AND account_id <= ?2 "
+                   "AND kind IN ('initial', 'delta') AND lease_owner = '' "
+                   "AND is_asleep <> " IS_FROZEN,
+                   err);
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, after_account);
+    db_bind_int(s, 2, *last_out);
+    return db_run(s, err);
+}
+
 int job_next_due(struct db *db, int64_t *due_at_out, struct err *err)
 {
-    struct db_statement *s = db_prepare(
-        db, "SELECT min(due_at) FROM jobs WHERE lease_owner = ''", err);
+    struct db_statement *s =
+        db_prepare(db,
+                   "SELECT min(due_at) FROM jobs "
+                   "WHERE lease_owner = '' AND is_asleep = 0",
+                   err);
 
     if (s == NULL || db_step(s, err) != 1)
         return -1;

@@ -54,6 +54,14 @@ int job_end(struct db *db, int64_t id, struct err *err);
 /* Give it back for another try at due_at (or when it was asked for meanwhile,
    if that is sooner), attempts + 1. */
 int job_retry(struct db *db, int64_t id, int64_t due_at, struct err *err);
+/* Give it back as it was before the lease, and let it sleep: it is not leased
+   again before it is woken. */
+int job_sleep(struct db *db, int64_t id, struct err *err);
+/* Have the waiting copies (INITIAL and DELTA) of the next `limit` accounts
+   after that id sleep where their domain is frozen, and wake elsewhere. The
+   last id that was looked at is *last_out, 0 behind the end. */
+int job_follow_freezes(struct db *db, int64_t after_account, int limit,
+                       int64_t *last_out, struct err *err);
 /* Unix ms of the earliest unleased due time, INT64_MAX if none. */
 int job_next_due(struct db *db, int64_t *due_at_out, struct err *err);
 /* Free all leases of an owner ("" : every owner). */

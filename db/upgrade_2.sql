@@ -10,6 +10,8 @@ ALTER TABLE domains ADD COLUMN learn_days INTEGER NOT NULL DEFAULT 30;
 ALTER TABLE domains ADD COLUMN rollback_days INTEGER NOT NULL DEFAULT 14;
 ALTER TABLE domains ADD COLUMN quiet_days INTEGER NOT NULL DEFAULT 7;
 ALTER TABLE domains ADD COLUMN closed_at INTEGER NOT NULL DEFAULT 0;
+-- what the table freezes means for this domain
+ALTER TABLE domains ADD COLUMN is_frozen INTEGER NOT NULL DEFAULT 0;
 
 ALTER TABLE accounts ADD COLUMN lock_login INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE accounts ADD COLUMN lock_submission INTEGER NOT NULL DEFAULT 0;
@@ -205,16 +207,20 @@ CREATE TABLE jobs_2 (
     lease_until INTEGER NOT NULL DEFAULT 0,
     again_at    INTEGER,
     again_epoch INTEGER,
+    -- of a frozen domain: out of the way of what goes on
+    is_asleep   INTEGER NOT NULL DEFAULT 0,
     UNIQUE (account_id, kind)
 ) STRICT;
-INSERT INTO jobs_2 SELECT * FROM jobs;
+INSERT INTO jobs_2 SELECT *, 0 FROM jobs;
 DROP TABLE jobs;
 ALTER TABLE jobs_2 RENAME TO jobs;
 CREATE INDEX jobs_waiting ON jobs (host, priority, due_at, id)
-    WHERE lease_owner = '' AND kind NOT IN ('hash', 'final', 'rollback');
+    WHERE lease_owner = '' AND is_asleep = 0
+    AND kind NOT IN ('hash', 'final', 'rollback');
 CREATE INDEX jobs_urgent ON jobs (priority, due_at, id)
     WHERE lease_owner = '' AND kind IN ('hash', 'final', 'rollback');
-CREATE INDEX jobs_due ON jobs (due_at) WHERE lease_owner = '';
+CREATE INDEX jobs_due ON jobs (due_at)
+    WHERE lease_owner = '' AND is_asleep = 0;
 CREATE INDEX jobs_leased ON jobs (account_id, kind, host, lease_owner)
     WHERE lease_owner <> '';
 

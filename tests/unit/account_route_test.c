@@ -12,7 +12,9 @@
    each input class, '*' meaning either value. */
 struct rule {
     enum route_service service;
-    char has_domain, is_enabled, has_account;
+    char has_domain, is_enabled;
+    char is_braked; /* frozen, not admitted or crowded */
+    char has_account;
     int route; /* -1: any */
     char is_provisioned;
     enum route_answer answer;
@@ -20,26 +22,27 @@ struct rule {
 
 static const struct rule rules[] = {
     /* the row decides, whatever the switch of the domain */
-    {SERVICE_LOGIN, '1', '*', '1', ROUTE_LEGACY, '*', ROUTE_TO_LEGACY},
-    {SERVICE_LOGIN, '1', '*', '1', ROUTE_HELD, '*', ROUTE_WAIT},
-    {SERVICE_LOGIN, '1', '*', '1', ROUTE_LOCAL, '1', ROUTE_TO_LOCAL},
-    {SERVICE_LOGIN, '1', '*', '1', ROUTE_LOCAL, '0', ROUTE_UNAVAILABLE},
-    {SERVICE_LOGIN, '1', '*', '1', ROUTE_COUNT, '*', ROUTE_UNAVAILABLE},
-    {SERVICE_MAIL, '1', '*', '1', ROUTE_LEGACY, '*', ROUTE_TO_LEGACY},
-    {SERVICE_MAIL, '1', '*', '1', ROUTE_HELD, '*', ROUTE_WAIT},
-    {SERVICE_MAIL, '1', '*', '1', ROUTE_LOCAL, '1', ROUTE_TO_LOCAL},
-    {SERVICE_MAIL, '1', '*', '1', ROUTE_LOCAL, '0', ROUTE_UNAVAILABLE},
-    {SERVICE_MAIL, '1', '*', '1', ROUTE_COUNT, '*', ROUTE_UNAVAILABLE},
+    {SERVICE_LOGIN, '1', '*', '*', '1', ROUTE_LEGACY, '*', ROUTE_TO_LEGACY},
+    {SERVICE_LOGIN, '1', '*', '*', '1', ROUTE_HELD, '*', ROUTE_WAIT},
+    {SERVICE_LOGIN, '1', '*', '*', '1', ROUTE_LOCAL, '1', ROUTE_TO_LOCAL},
+    {SERVICE_LOGIN, '1', '*', '*', '1', ROUTE_LOCAL, '0', ROUTE_UNAVAILABLE},
+    {SERVICE_LOGIN, '1', '*', '*', '1', ROUTE_COUNT, '*', ROUTE_UNAVAILABLE},
+    {SERVICE_MAIL, '1', '*', '*', '1', ROUTE_LEGACY, '*', ROUTE_TO_LEGACY},
+    {SERVICE_MAIL, '1', '*', '*', '1', ROUTE_HELD, '*', ROUTE_WAIT},
+    {SERVICE_MAIL, '1', '*', '*', '1', ROUTE_LOCAL, '1', ROUTE_TO_LOCAL},
+    {SERVICE_MAIL, '1', '*', '*', '1', ROUTE_LOCAL, '0', ROUTE_UNAVAILABLE},
+    {SERVICE_MAIL, '1', '*', '*', '1', ROUTE_COUNT, '*', ROUTE_UNAVAILABLE},
     /* nobody we know */
-    {SERVICE_LOGIN, '1', '1', '0', -1, '*', ROUTE_PROVE},
-    {SERVICE_LOGIN, '1', '0', '0', -1, '*', ROUTE_PASS},
-    {SERVICE_MAIL, '1', '*', '0', -1, '*', ROUTE_PASS},
+    {SERVICE_LOGIN, '1', '1', '0', '0', -1, '*', ROUTE_PROVE},
+    {SERVICE_LOGIN, '1', '1', '1', '0', -1, '*', ROUTE_PASS},
+    {SERVICE_LOGIN, '1', '0', '*', '0', -1, '*', ROUTE_PASS},
+    {SERVICE_MAIL, '1', '*', '*', '0', -1, '*', ROUTE_PASS},
     /* not ours */
-    {SERVICE_LOGIN, '0', '*', '0', -1, '*', ROUTE_REFUSE},
-    {SERVICE_MAIL, '0', '*', '0', -1, '*', ROUTE_REFUSE},
+    {SERVICE_LOGIN, '0', '*', '*', '0', -1, '*', ROUTE_REFUSE},
+    {SERVICE_MAIL, '0', '*', '*', '0', -1, '*', ROUTE_REFUSE},
     /* an account without its domain */
-    {SERVICE_LOGIN, '0', '*', '1', -1, '*', ROUTE_UNAVAILABLE},
-    {SERVICE_MAIL, '0', '*', '1', -1, '*', ROUTE_UNAVAILABLE},
+    {SERVICE_LOGIN, '0', '*', '*', '1', -1, '*', ROUTE_UNAVAILABLE},
+    {SERVICE_MAIL, '0', '*', '*', '1', -1, '*', ROUTE_UNAVAILABLE},
 };
 
 static bool fits(char wanted, bool value)
@@ -51,6 +54,8 @@ static bool rule_fits(const struct rule *r, const struct route_question *q)
 {
     return r->service == q->service && fits(r->has_domain, q->has_domain) &&
            fits(r->is_enabled, q->is_domain_enabled) &&
+           fits(r->is_braked,
+                q->is_frozen || !q->is_admitted || q->is_crowded) &&
            fits(r->has_account, q->has_account) &&
            (r->route == -1 || r->route == (int)q->route) &&
            fits(r->is_provisioned, q->is_provisioned);
@@ -74,7 +79,7 @@ static void test_every_input_has_exactly_one_rule_and_obeys_it(void **state)
     int questions = 0;
 
     (void)state;
-    for (unsigned bits = 0; bits < 32; bits++) {
+    for (unsigned bits = 0; bits < 256; bits++) {
         for (unsigned route = 0; route <= ROUTE_COUNT; route++) {
             const struct route_question q = {
                 .service = bits & 1 ? SERVICE_MAIL : SERVICE_LOGIN,
@@ -82,13 +87,16 @@ static void test_every_input_has_exactly_one_rule_and_obeys_it(void **state)
                 .is_domain_enabled = bits & 4,
                 .has_account = bits & 8,
                 .route = (enum account_route)route,
-                .is_provisioned = bits & 16};
+                .is_provisioned = bits & 16,
+                .is_frozen = bits & 32,
+                .is_admitted = bits & 64,
+                .is_crowded = bits & 128};
 
             check_question(&q);
             questions++;
         }
     }
-    assert_int_equal(questions, 32 * (ROUTE_COUNT + 1));
+    assert_int_equal(questions, 256 * (ROUTE_COUNT + 1));
 }
 
 static void test_a_service_nobody_knows_is_unavailable(void **state)
