@@ -149,7 +149,7 @@ int command_account_pause(struct command *c, const json_t *args, json_t *result,
         return err_set(err, ERR_RETRY, "%s is just being flipped; ask again",
                        a.address);
     a.copy = COPY_PAUSED;
-    a.wants_flip = false;
+    a.wants_flip = FLIP_WISH_NONE;
     if (command_store(c, &a, err) == -1 ||
         command_audit(c, a.id, "account pause", a.address, err) == -1)
         return -1;

@@ -5,9 +5,9 @@
 #define SOON_MS      2000 /* what keeps the gate shut passes by itself */
 
 static const char *const gate_names[] = {
-    "ready",      "not_wanted", "not_enabled",   "not_copied",
-    "not_clean",  "set_aside",  "not_served",    "not_verified",
-    "not_learnt", "not_yet",    "peers_unknown", "crowded"};
+    "ready",     "not_wanted",  "not_enabled", "frozen",        "not_copied",
+    "not_clean", "set_aside",   "not_served",  "not_verified",  "not_learnt",
+    "blackout",  "window_shut", "not_yet",     "peers_unknown", "crowded"};
 _Static_assert(sizeof(gate_names) / sizeof(gate_names[0]) == FLIP_GATE_COUNT,
                "a name for each gate");
 
@@ -26,11 +26,13 @@ int64_t schedule_retry_ms(unsigned attempts, unsigned retry_seconds)
 }
 
 enum flip_gate schedule_flip(const struct account *account,
-                             const struct domain *domain, bool are_peers_known,
-                             int64_t now)
+                             const struct domain *domain,
+                             const struct flip_moment *moment)
 {
     if (!domain->is_enabled)
         return FLIP_NOT_ENABLED;
+    if (domain->is_frozen)
+        return FLIP_FROZEN;
     if (!account->wants_flip && (domain->cutover != CUTOVER_AUTO ||
                                  account->rolled_back_at > account->flipped_at))
         return FLIP_NOT_WANTED; /* who was taken back is moved by name only */
@@ -44,22 +46,30 @@ enum flip_gate schedule_flip(const struct account *account,
         return FLIP_NOT_SERVED;
     if (!account->has_hash)
         return FLIP_NOT_LEARNT;
-    if (account->next_flip_at > now)
+    /* who asks for it by name knows what hour it is, but maybe not what day */
+    if (moment->is_black_day && account->wants_flip != FLIP_WISH_NOW)
+        return FLIP_BLACKOUT;
+    if (!moment->is_window_open && account->wants_flip == FLIP_WISH_NONE)
+        return FLIP_WINDOW_SHUT;
+    if (account->next_flip_at > moment->now)
         return FLIP_NOT_YET;
-    if (!are_peers_known)
+    if (!moment->are_peers_known)
         return FLIP_PEERS_UNKNOWN;
     return FLIP_READY;
 }
 
 int64_t schedule_delta(const struct account *account, enum flip_gate gate,
-                       unsigned delta_seconds, int64_t now)
+                       unsigned delta_seconds, const struct flip_moment *moment)
 {
-    int64_t due = now + (int64_t)delta_seconds * 1000;
+    int64_t due = moment->now + (int64_t)delta_seconds * 1000;
 
     if (gate == FLIP_NOT_VERIFIED)
-        return now;
+        return moment->now;
     if (gate == FLIP_PEERS_UNKNOWN || gate == FLIP_CROWDED)
-        return now + SOON_MS;
+        return moment->now + SOON_MS;
+    if ((gate == FLIP_WINDOW_SHUT || gate == FLIP_BLACKOUT) &&
+        moment->opens_at > moment->now && moment->opens_at < due)
+        return moment->opens_at;
     if (gate == FLIP_NOT_YET && account->next_flip_at < due)
         return account->next_flip_at;
     return due;

@@ -27,25 +27,37 @@ enum flip_gate {
     FLIP_READY,
     FLIP_NOT_WANTED,    /* neither by the domain nor by an operator */
     FLIP_NOT_ENABLED,   /* domain */
+    FLIP_FROZEN,        /* domain */
     FLIP_NOT_COPIED,    /* or held, or flipped already */
     FLIP_NOT_CLEAN,     /* the last delta had differences */
     FLIP_SET_ASIDE,     /* something is, and nobody has accepted it */
     FLIP_NOT_SERVED,    /* local has not said that it serves the account */
     FLIP_NOT_VERIFIED,  /* both sides are still to be compared */
     FLIP_NOT_LEARNT,    /* local would not know the password */
+    FLIP_BLACKOUT,      /* a day on which nothing flips */
+    FLIP_WINDOW_SHUT,   /* not the hour for it */
     FLIP_NOT_YET,       /* a failed hold is too fresh */
     FLIP_PEERS_UNKNOWN, /* who else must be quiet is not known yet */
     FLIP_CROWDED,       /* too many accounts are held already */
     FLIP_GATE_COUNT
 };
+/* What holds at a moment, beside account and domain. */
+struct flip_moment {
+    int64_t now; /* Unix ms */
+    bool are_peers_known;
+    bool is_window_open; /* of the domain */
+    bool is_black_day;
+    int64_t opens_at; /* the next time it may flip by itself; 0: now, or never*/
+};
 enum flip_gate schedule_flip(const struct account *account,
-                             const struct domain *domain, bool are_peers_known,
-                             int64_t now);
+                             const struct domain *domain,
+                             const struct flip_moment *moment);
 const char *flip_gate_name(enum flip_gate gate);
 
 /* When the next delta of an account that waits for its flip is due. */
 int64_t schedule_delta(const struct account *account, enum flip_gate gate,
-                       unsigned delta_seconds, int64_t now);
+                       unsigned delta_seconds,
+                       const struct flip_moment *moment);
 
 /* When the next pass of the trail is due: 1, 5, 15 and 60 s after the flip,
    then every inbox_seconds. */

@@ -364,6 +364,7 @@ static void begin_writing(struct state *s)
     state_witness_start(s);
     remind_local(s);
     settle_accounts(s, true);
+    state_brake_follow(s);
     state_settle(s);
     state_jobs_wake(s);
 }

@@ -9,6 +9,7 @@
  *   state_jobs.c     lease, progress, done
  *   state_results.c  what the end of a job means for its account
  *   state_gate.c     what a report means for the gate before the flip
+ *   state_brake.c    freezes, admission, windows
  *   state_flip.c     hold, quiet, last pass, release; forth and back
  *   state_back.c     the way back, before its hold and after it
  *   state_on_flip.c  the domain's command after a flip
@@ -27,6 +28,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "account/admission.h"
 #include "account/lifecycle.h"
 #include "account/provision.h"
 #include "account/route.h"
@@ -88,7 +90,11 @@ struct state_job {
     struct job job;
     struct state_peer *owner; /* borrowed; its closing frees the lease */
     int64_t heard_ms;         /* loop time of the last sign of life */
-    bool is_cancelled;
+    enum job_fate {
+        JOB_FATE_OWN,     /* its end is what its worker says */
+        JOB_FATE_DROPPED, /* cancelled; what it says counts no more */
+        JOB_FATE_ASLEEP   /* cancelled by a freeze; it is done again after it */
+    } fate;
     bool has_progress; /* below is not yet in the row */
     struct migration_report progress;
 };
@@ -145,7 +151,10 @@ struct state {
     struct state_parked *parked;
     struct state_client *clients;
     struct state_command *commands;
-    json_t *gone_counts; /* owned; what ended processes had counted */
+    json_t *gone_counts;          /* owned; what ended processes had counted */
+    struct state_bucket *buckets; /* owned; of domains with a rate */
+    struct timer *sweep;          /* owned; NULL before the first freeze */
+    int64_t swept_to;             /* account id */
     json_t *full_trails; /* account id -> Unix ms of the last full pass */
     json_t *unclean;     /* account id -> passes with differences in a row */
 };
@@ -232,6 +241,24 @@ void state_jobs_wake(struct state *s);
    of that kind that wait. */
 void state_jobs_stop(struct state *s, int64_t account_id, int kind);
 
+/* End the workers of first copies and deltas of frozen domains. */
+void state_jobs_freeze(struct state *s);
+
+/* --- state_brake.c */
+/* Freezes were made or ended, or a domain has changed: what runs is ended now,
+   in the transaction of this turn; what waits follows. */
+void state_brake_freezes_changed(struct state *s);
+/* What waits follows the freezes: at the start. */
+void state_brake_follow(struct state *s);
+/* Fill in what decides whether somebody unknown is taken in. */
+void state_brake_ask(struct state *s, const struct domain *d,
+                     const char *address, struct route_question *q);
+/* Somebody was. */
+void state_brake_taken_in(struct state *s, const struct domain *d);
+/* What schedule_flip() has to know of this moment. */
+struct flip_moment state_brake_moment(const struct state *s,
+                                      const struct domain *d);
+
 /* --- state_results.c */
 /* What the worker's report means for the account; the job is not ended yet.
    kind ERR_NONE: it went well. */
@@ -249,9 +276,11 @@ void state_gate_name(struct state *s, struct account *account,
    the reason in plain words, and is not stored. */
 enum flip_gate state_gate_judge(struct state *s, struct account *account,
                                 const struct domain *domain,
-                                const struct migration_report *report);
+                                const struct migration_report *report,
+                                const struct flip_moment *moment);
 /* What a pass is to find out besides copying: "verify", "ask_local". */
-void state_gate_options(const struct job *job, const struct account *account,
+void state_gate_options(const struct state *s, const struct job *job,
+                        const struct account *account,
                         const struct domain *domain, json_t *options);
 
 /* --- state_flip.c */
@@ -266,6 +295,8 @@ void state_flip_busy(struct state *s, const struct state_peer *peer,
 void state_flip_copied(struct state *s, const struct job *job,
                        const struct migration_report *report,
                        const struct err *outcome);
+/* Give up the holds of frozen domains that have not flipped yet; no failure. */
+void state_flip_freeze(struct state *s);
 /* A peer has come (it hears of the holds) or gone (nobody waits for it). */
 void state_flip_peer_came(struct state *s, struct state_peer *peer);
 void state_flip_peer_went(struct state *s, pid_t pid);

@@ -122,6 +122,8 @@ static void apply_effects(struct state *s, const struct command *c)
         for (int kind = 0; kind < JOB_KIND_COUNT; kind++)
             if (kind != JOB_HASH)
                 state_jobs_stop(s, c->stopped[i], kind);
+    if (c->has_freezes)
+        state_brake_freezes_changed(s);
     if (c->has_queued)
         state_jobs_wake(s);
 }

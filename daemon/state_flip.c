@@ -44,8 +44,9 @@ _Static_assert(sizeof(purposes) / sizeof(purposes[0]) == FLIP_PURPOSE_COUNT,
 
 static void tell_later(struct state_flip *flip);
 static void flip_advance(struct state_flip *flip);
+enum hold_end { HOLD_END_FAILED, HOLD_END_BUSY, HOLD_END_FROZEN };
 static void flip_give_up(struct state_flip *flip, const char *why,
-                         bool is_failure);
+                         enum hold_end end);
 
 struct state_flip *state_flip_of(const struct state *s, int64_t account_id)
 {
@@ -112,9 +113,9 @@ static void on_timer(void *ctx)
     snprintf(why, sizeof(why), "%s outlasted its share",
              purposes[flip->purpose].pass);
     if (flip->phase == FLIP_QUIETING)
-        flip_give_up(flip, "sessions did not end in time", true);
+        flip_give_up(flip, "sessions did not end in time", HOLD_END_FAILED);
     else if (flip->phase == FLIP_COPYING)
-        flip_give_up(flip, why, true);
+        flip_give_up(flip, why, HOLD_END_FAILED);
 }
 
 static void hold_is_committed(struct state *s, int64_t account_id)
@@ -230,7 +231,7 @@ void state_flip_busy(struct state *s, const struct state_peer *peer,
     /* after QUIET from all nothing can have begun that must not be cut */
     if (flip && flip->epoch == wire_int(message, "epoch", -1) &&
         flip->phase == FLIP_QUIETING)
-        flip_give_up(flip, "a session must not be cut", false);
+        flip_give_up(flip, "a session must not be cut", HOLD_END_BUSY);
 }
 
 void state_flip_peer_came(struct state *s, struct state_peer *peer)
@@ -265,20 +266,22 @@ void state_flip_peer_went(struct state *s, pid_t pid)
 static void give_up_forth(struct state *s, const struct account *account,
                           const struct domain *domain)
 {
+    const struct flip_moment moment = {.now = clock_unix_ms()};
+
     /* its worker writes where nobody reads while legacy serves, and the next
        delta waits for the ledger until it has ended */
     state_jobs_stop(s, account->id, JOB_FINAL);
     state_jobs_queue(s, account, domain, JOB_DELTA,
                      schedule_delta(account, FLIP_NOT_YET,
-                                    s->conf->jobs.delta_seconds,
-                                    clock_unix_ms()));
+                                    s->conf->jobs.delta_seconds, &moment));
 }
 
 static void flip_give_up(struct state_flip *flip, const char *why,
-                         bool is_failure)
+                         enum hold_end end)
 {
     struct state *s = flip->state;
-    int64_t wait_ms = SCHEDULE_BUSY_MS;
+    int64_t now = clock_unix_ms();
+    int64_t wait_ms = 0; /* frozen: no fault of his, he is the next one */
     struct account account;
     struct domain domain;
 
@@ -287,11 +290,13 @@ static void flip_give_up(struct state_flip *flip, const char *why,
         flip_release(flip);
         return;
     }
-    if (is_failure)
+    if (end == HOLD_END_FAILED)
         wait_ms = lifecycle_hold_retry_ms(++account.hold_failures);
+    else if (end == HOLD_END_BUSY)
+        wait_ms = SCHEDULE_BUSY_MS;
     account.is_clean = false;
     if (flip->purpose == FLIP_FORTH)
-        account.next_flip_at = clock_unix_ms() + wait_ms;
+        account.next_flip_at = now + wait_ms;
     state_change(s, &account, purposes[flip->purpose].failed, why);
     if (flip->purpose == FLIP_FORTH) {
         give_up_forth(s, &account, &domain);
@@ -300,6 +305,25 @@ static void flip_give_up(struct state_flip *flip, const char *why,
     }
     state_back_given_up(s, &account, &domain, wait_ms);
     tell_later(flip);
+}
+
+void state_flip_freeze(struct state *s)
+{
+    struct state_flip *flip = s->flips;
+
+    while (flip) {
+        struct state_flip *next = flip->next;
+        struct account account;
+        struct domain domain;
+
+        /* what is committed is finished, and who is taken back was asked for by
+           an operator */
+        if (flip->purpose == FLIP_FORTH && flip->phase != FLIP_TELLING &&
+            state_load(s, flip->account_id, &account, &domain) &&
+            domain.is_frozen)
+            flip_give_up(flip, "frozen", HOLD_END_FROZEN);
+        flip = next;
+    }
 }
 
 /* The row says it, on disk; now local itself hears of it, then all others. If
@@ -347,7 +371,7 @@ static void flip_commit(struct state_flip *flip, struct account *account,
     account->flipped_at = now;
     account->hold_failures = 0;
     account->next_flip_at = 0;
-    account->wants_flip = false;
+    account->wants_flip = FLIP_WISH_NONE;
     state_on_flip_due(account, domain, now);
     state_write(s);
     state_must(
@@ -355,7 +379,7 @@ static void flip_commit(struct state_flip *flip, struct account *account,
         &err);
     if (!state_change(s, account, EVENT_FLIP,
                       flip->wants_trail ? "legacy may still be storing" : "")) {
-        flip_give_up(flip, "not legal", true);
+        flip_give_up(flip, "not legal", HOLD_END_FAILED);
         return;
     }
     state_jobs_queue(
@@ -383,22 +407,24 @@ void state_flip_copied(struct state *s, const struct job *job,
                  log_safe(outcome->text));
         /* a password changed meanwhile is no fault of the hold: the next good
            login brings the new one, and the flip with it */
-        flip_give_up(flip, "the last pass failed", outcome->kind != ERR_DENIED);
+        flip_give_up(flip, "the last pass failed",
+                     outcome->kind == ERR_DENIED ? HOLD_END_BUSY
+                                                 : HOLD_END_FAILED);
         return;
     }
     if (flip->purpose == FLIP_BACK) {
         if (state_back_commit(s, &account, &domain, report))
             tell_later(flip);
         else
-            flip_give_up(flip, "not legal", true);
+            flip_give_up(flip, "not legal", HOLD_END_FAILED);
         return;
     }
     state_gate_name(s, &account, report);
     state_store(s, &account);
     if (report->differences > 0 || !report->is_verified) {
-        flip_give_up(flip, "the last delta was not clean", true);
+        flip_give_up(flip, "the last delta was not clean", HOLD_END_FAILED);
     } else if (account.accepted < account.set_aside) {
-        flip_give_up(flip, "something new is set aside", false);
+        flip_give_up(flip, "something new is set aside", HOLD_END_BUSY);
     } else {
         flip_commit(flip, &account, &domain, report);
     }

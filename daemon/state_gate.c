@@ -111,7 +111,8 @@ static void take_local(struct account *a, const struct migration_report *report)
 
 enum flip_gate state_gate_judge(struct state *s, struct account *a,
                                 const struct domain *d,
-                                const struct migration_report *report)
+                                const struct migration_report *report,
+                                const struct flip_moment *moment)
 {
     enum flip_gate gate;
     int64_t times;
@@ -121,7 +122,7 @@ enum flip_gate state_gate_judge(struct state *s, struct account *a,
     if (times >= UNCLEAN_TOLD)
         tell_differences(a, report, times);
     take_local(a, report);
-    gate = schedule_flip(a, d, s->are_peers_known, clock_unix_ms());
+    gate = schedule_flip(a, d, moment);
     if (gate == FLIP_NOT_CLEAN && times < UNCLEAN_TOLD)
         gate = FLIP_NOT_VERIFIED; /* perhaps somebody was at work: soon again */
     if (gate == FLIP_READY && !report->is_verified)
@@ -131,10 +132,12 @@ enum flip_gate state_gate_judge(struct state *s, struct account *a,
     return gate;
 }
 
-void state_gate_options(const struct job *job, const struct account *a,
-                        const struct domain *d, json_t *options)
+void state_gate_options(const struct state *s, const struct job *job,
+                        const struct account *a, const struct domain *d,
+                        json_t *options)
 {
     struct account clean = *a;
+    struct flip_moment moment;
     enum flip_gate gate;
 
     if (job->kind == JOB_FINAL)
@@ -144,11 +147,13 @@ void state_gate_options(const struct job *job, const struct account *a,
     if (a->local_ready_at == 0)
         json_object_set_new(options, "ask_local", json_true());
     /* if this pass were all that is missing */
+    moment = state_brake_moment(s, d);
     clean.is_clean = true;
     clean.accepted = clean.set_aside;
     if (clean.local_ready_at == 0)
         clean.local_ready_at = 1;
-    gate = schedule_flip(&clean, d, true, clock_unix_ms());
+    moment.are_peers_known = true;
+    gate = schedule_flip(&clean, d, &moment);
     if (gate == FLIP_READY)
         json_object_set_new(options, "verify", json_true());
 }

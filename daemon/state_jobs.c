@@ -143,7 +143,7 @@ static json_t *job_message(struct state *s, const struct job *job,
         json_object_set_new(options, "is_last",
                             json_boolean(a->route == ROUTE_HELD));
     }
-    state_gate_options(job, a, d, options);
+    state_gate_options(s, job, a, d, options);
     json_object_set_new(m, "options", options);
     return m;
 }
@@ -178,6 +178,15 @@ static void put_off(struct state *s, const struct job *job, int64_t wait_ms)
                &err);
 }
 
+/* As if it had never been leased; a freeze lets it sleep. */
+static void give_back(struct state *s, const struct job *job,
+                      const struct domain *d)
+{
+    struct err err;
+
+    state_must(job_give_back(s->db, job->id, d->is_frozen, &err), &err);
+}
+
 static void drop(struct state *s, const struct job *job,
                  const struct account *a)
 {
@@ -189,6 +198,11 @@ static void drop(struct state *s, const struct job *job,
         return;
     err_set(&err, ERR_SETUP, "no password is known for the old server");
     state_control_verified(s, a, &nothing, &err);
+}
+
+static bool is_copy(const struct job *job)
+{
+    return job->kind == JOB_INITIAL || job->kind == JOB_DELTA;
 }
 
 static void give(struct state *s, struct state_peer *peer,
@@ -214,7 +228,11 @@ static void give(struct state *s, struct state_peer *peer,
         drop(s, job, &a);
         return;
     }
-    if (!d.is_enabled && (job->kind == JOB_INITIAL || job->kind == JOB_DELTA)) {
+    if (d.is_frozen && is_copy(job)) {
+        give_back(s, job, &d);
+        return;
+    }
+    if (!d.is_enabled && is_copy(job)) {
         put_off(s, job, s->conf->jobs.delta_seconds * 1000LL);
         return;
     }
@@ -307,6 +325,21 @@ static void fail(struct state *s, const struct job *job,
                    &err);
 }
 
+/* Nobody asks any more what it has come to. */
+static void end_cancelled(struct state *s, const struct job *job,
+                          enum job_fate fate)
+{
+    struct account account;
+    struct domain domain;
+    struct err err;
+
+    if (fate == JOB_FATE_ASLEEP &&
+        state_load(s, job->account_id, &account, &domain))
+        give_back(s, job, &domain);
+    else
+        state_must(job_end(s->db, job->id, &err), &err);
+}
+
 void state_jobs_done(struct state *s, struct state_peer *peer,
                      const json_t *message)
 {
@@ -315,20 +348,20 @@ void state_jobs_done(struct state *s, struct state_peer *peer,
     const char *text = wire_text(message, "text");
     struct err outcome, err;
     struct job job;
-    bool is_cancelled;
+    enum job_fate fate;
 
     if (!*at || (*at)->owner != peer)
         return;
     job = (*at)->job;
-    is_cancelled = (*at)->is_cancelled;
+    fate = (*at)->fate;
     job_free(at);
     err_clear(&outcome);
     if (!kind || strcmp(kind, err_kind_name(ERR_NONE)) != 0)
         err_set(&outcome, kind ? err_kind_named(kind) : ERR_RETRY, "%s",
                 text ? text : "");
     state_write(s);
-    if (is_cancelled) {
-        state_must(job_end(s->db, job.id, &err), &err);
+    if (fate != JOB_FATE_OWN) {
+        end_cancelled(s, &job, fate);
     } else {
         if (outcome.kind == ERR_NONE)
             state_must(job_end(s->db, job.id, &err), &err);
@@ -343,16 +376,16 @@ void state_jobs_done(struct state *s, struct state_peer *peer,
 static void lose(struct state *s, struct state_job **at, const char *why)
 {
     struct job job = (*at)->job;
-    bool is_cancelled = (*at)->is_cancelled;
-    struct err outcome, err;
+    enum job_fate fate = (*at)->fate;
+    struct err outcome;
 
     job_free(at);
     state_write(s);
     log_warn("job=%lld kind=%s account=%lld lost: %s", (long long)job.id,
              job_kind_name(job.kind), (long long)job.account_id, why);
     err_set(&outcome, ERR_RETRY, "%s", why);
-    if (is_cancelled) {
-        state_must(job_end(s->db, job.id, &err), &err);
+    if (fate != JOB_FATE_OWN) {
+        end_cancelled(s, &job, fate);
     } else {
         fail(s, &job, &outcome);
         state_results_take(s, &job, NULL, &outcome);
@@ -374,21 +407,38 @@ void state_jobs_forget_peer(struct state *s, const struct state_peer *peer)
     }
 }
 
+static void cancel(struct state *s, struct state_job *j, enum job_fate fate)
+{
+    if (j->fate == JOB_FATE_OWN)
+        state_send(s, j->owner,
+                   json_pack("{s:s,s:I}", "m", "cancel", "job",
+                             (json_int_t)j->job.id));
+    if (j->fate != JOB_FATE_DROPPED)
+        j->fate = fate;
+}
+
 void state_jobs_stop(struct state *s, int64_t account_id, int kind)
 {
     struct err err;
 
     state_write(s);
     state_must(job_cancel(s->db, account_id, kind, &err), &err);
+    for (struct state_job *j = s->jobs; j; j = j->next)
+        if (j->job.account_id == account_id &&
+            (kind == -1 || j->job.kind == (enum job_kind)kind))
+            cancel(s, j, JOB_FATE_DROPPED);
+}
+
+void state_jobs_freeze(struct state *s)
+{
     for (struct state_job *j = s->jobs; j; j = j->next) {
-        if (j->job.account_id != account_id ||
-            (kind != -1 && j->job.kind != (enum job_kind)kind) ||
-            j->is_cancelled)
-            continue;
-        j->is_cancelled = true;
-        state_send(s, j->owner,
-                   json_pack("{s:s,s:I}", "m", "cancel", "job",
-                             (json_int_t)j->job.id));
+        struct account account;
+        struct domain domain;
+
+        if (j->fate == JOB_FATE_OWN && is_copy(&j->job) &&
+            state_load(s, j->job.account_id, &account, &domain) &&
+            domain.is_frozen)
+            cancel(s, j, JOB_FATE_ASLEEP);
     }
 }
 

@@ -163,14 +163,14 @@ static void refreshed(struct state *s, struct account *a,
                       const struct domain *d,
                       const struct migration_report *report)
 {
-    int64_t now = clock_unix_ms();
+    struct flip_moment moment = state_brake_moment(s, d);
     enum flip_gate gate;
 
     if (a->copy != COPY_DELTA)
         return; /* paused meanwhile */
     take_report(s, a, report);
     take_as_learnt(s, a, d);
-    gate = state_gate_judge(s, a, d, report);
+    gate = state_gate_judge(s, a, d, report, &moment);
     log_info("account %s delta copied=%lld removed=%lld reflagged=%lld "
              "set_aside=%lld flip=%s",
              a->address, (long long)report->copied, (long long)report->removed,
@@ -181,8 +181,9 @@ static void refreshed(struct state *s, struct account *a,
         return;
     }
     state_store(s, a);
-    state_jobs_queue(s, a, d, JOB_DELTA,
-                     schedule_delta(a, gate, s->conf->jobs.delta_seconds, now));
+    state_jobs_queue(
+        s, a, d, JOB_DELTA,
+        schedule_delta(a, gate, s->conf->jobs.delta_seconds, &moment));
 }
 
 static void trailed(struct state *s, struct account *a, const struct domain *d,

@@ -166,7 +166,7 @@ static bool is_refused(const struct state *s, const struct found *f)
     return true;
 }
 
-static enum route_answer decide(const struct state *s, const struct found *f,
+static enum route_answer decide(struct state *s, const struct found *f,
                                 enum route_service service)
 {
     enum route_answer answer;
@@ -180,6 +180,8 @@ static enum route_answer decide(const struct state *s, const struct found *f,
 
     if (is_refused(s, f))
         return ROUTE_UNAVAILABLE;
+    if (service == SERVICE_LOGIN && f->has_domain && !f->has_account)
+        state_brake_ask(s, &f->domain, f->name.address, &q);
     answer = route_decide(&q);
     /* nobody can be taken in without room: legacy serves him as before */
     if (answer == ROUTE_PROVE && s->is_full)
@@ -360,7 +362,13 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
     }
     if (!s->is_full && may_learn(message, &f, &seal) && !is_refused(s, &f) &&
         !is_ahead_of_us(s, &f)) {
-        if (!f.has_account && insert(s, message, &f)) {
+        /* asked once more: he may have been let through to legacy before a
+           freeze, or together with more than the rate allows */
+        bool is_taken_in =
+            !f.has_account && decide(s, &f, SERVICE_LOGIN) == ROUTE_PROVE;
+
+        if (is_taken_in && insert(s, message, &f)) {
+            state_brake_taken_in(s, &f.domain);
             store_seal(s, f.account.id, &seal);
             f.account.has_seal = true;
             state_jobs_queue(s, &f.account, &f.domain, JOB_HASH,

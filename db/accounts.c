@@ -60,7 +60,7 @@ static void read_numbers(struct db_statement *s, struct account *out)
     out->set_aside = db_int(s, 16);
     out->hold_failures = (unsigned)db_int(s, 17);
     out->next_flip_at = db_int(s, 18);
-    out->wants_flip = db_int(s, 19) != 0;
+    out->wants_flip = (enum flip_wish)db_int(s, 19);
     out->is_clean = db_int(s, 20) != 0;
     out->last_error_at = db_int(s, 23);
     out->created_at = db_int(s, 24);

@@ -33,7 +33,7 @@ struct account {
     int64_t set_aside;                   /* messages set aside in ledger */
     unsigned hold_failures;              /* in a row */
     int64_t next_flip_at;                /* Unix ms; no automatic flip before */
-    bool wants_flip;                     /* cutover asked by an operator */
+    enum flip_wish wants_flip;           /* cutover asked by an operator */
     bool is_clean; /* the last delta ended clean and changed nothing */
     char last_error_kind[16];
     char last_error[256];

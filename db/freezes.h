@@ -18,7 +18,7 @@ struct freeze {
     char name[256]; /* lower case; "" for FREEZE_ALL */
     int64_t since;  /* Unix ms */
     char actor[64]; /* "uid 0" */
-    char reason[256];
+    char reason[401];
 };
 
 /* 1: it is there from now on; 0: it was there before, and stays as it was. */

@@ -358,17 +358,21 @@ int job_retry(struct db *db, int64_t id, int64_t due_at, struct err *err)
     return run_for(s, id, err);
 }
 
-int job_sleep(struct db *db, int64_t id, struct err *err)
+int job_give_back(struct db *db, int64_t id, bool is_asleep, struct err *err)
 {
-    return run_for(
+    struct db_statement *s =
         db_prepare(db,
-                   "UPDATE jobs SET is_asleep = 1, lease_owner = '', "
+                   "UPDATE jobs SET is_asleep = ?2, lease_owner = '', "
                    "lease_until = 0, "
                    "due_at = min(due_at, coalesce(again_at, due_at)), "
                    "again_at = NULL, epoch = coalesce(again_epoch, epoch), "
                    "again_epoch = NULL WHERE id = ?1",
-                   err),
-        id, err);
+                   err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 2, is_asleep);
+    return run_for(s, id, err);
 }
 
 /* The id of the `limit`-th account after that one, or of the last; 0 if there

@@ -54,9 +54,9 @@ int job_end(struct db *db, int64_t id, struct err *err);
 /* Give it back for another try at due_at (or when it was asked for meanwhile,
    if that is sooner), attempts + 1. */
 int job_retry(struct db *db, int64_t id, int64_t due_at, struct err *err);
-/* Give it back as it was before the lease, and let it sleep: it is not leased
-   again before it is woken. */
-int job_sleep(struct db *db, int64_t id, struct err *err);
+/* Give it back as it was before the lease. is_asleep: it is not leased again
+   before job_follow_freezes() wakes it. */
+int job_give_back(struct db *db, int64_t id, bool is_asleep, struct err *err);
 /* Have the waiting copies (INITIAL and DELTA) of the next `limit` accounts
    after that id sleep where their domain is frozen, and wake elsewhere. The
    last id that was looked at is *last_out, 0 behind the end. */

@@ -42,6 +42,9 @@ enum on_flip_state {
 
 enum rollback_wish { ROLLBACK_NO, ROLLBACK_NEW_MAIL, ROLLBACK_CHANGES };
 
+/* An operator asks for the flip; NOW: also on a day of the blackout. */
+enum flip_wish { FLIP_WISH_NONE, FLIP_WISH_ASKED, FLIP_WISH_NOW };
+
 enum domain_cutover { CUTOVER_AUTO, CUTOVER_MANUAL, CUTOVER_COUNT };
 
 /* The words stored in rows and printed in JSON. */

@@ -27,9 +27,12 @@ static struct domain auto_domain(void)
     return d;
 }
 
+static const struct flip_moment at_any_time = {
+    .now = NOW, .are_peers_known = true, .is_window_open = true};
+
 static enum flip_gate gate(const struct account *a, const struct domain *d)
 {
-    return schedule_flip(a, d, true, NOW);
+    return schedule_flip(a, d, &at_any_time);
 }
 
 static void test_clean_account_of_an_automatic_domain_may_flip(void **state)
@@ -45,9 +48,11 @@ static void test_each_missing_condition_closes_the_gate(void **state)
 {
     struct account a = ready_account();
     struct domain d = auto_domain();
+    struct flip_moment at_the_start = at_any_time;
 
     (void)state;
-    assert_int_equal(schedule_flip(&a, &d, false, NOW), FLIP_PEERS_UNKNOWN);
+    at_the_start.are_peers_known = false;
+    assert_int_equal(schedule_flip(&a, &d, &at_the_start), FLIP_PEERS_UNKNOWN);
     a.next_flip_at = NOW + 1;
     assert_int_equal(gate(&a, &d), FLIP_NOT_YET);
     a = ready_account();
@@ -65,8 +70,60 @@ static void test_each_missing_condition_closes_the_gate(void **state)
     a.local_ready_at = 0;
     assert_int_equal(gate(&a, &d), FLIP_NOT_SERVED);
     a = ready_account();
+    d.is_frozen = true;
+    a.wants_flip = FLIP_WISH_NOW;
+    assert_int_equal(gate(&a, &d), FLIP_FROZEN);
     d.is_enabled = false;
     assert_int_equal(gate(&a, &d), FLIP_NOT_ENABLED);
+}
+
+static void test_window_is_for_flips_that_nobody_asked_for(void **state)
+{
+    struct flip_moment at_noon = at_any_time;
+    struct account a = ready_account();
+    struct domain d = auto_domain();
+
+    (void)state;
+    at_noon.is_window_open = false;
+    assert_int_equal(schedule_flip(&a, &d, &at_noon), FLIP_WINDOW_SHUT);
+    a.wants_flip = FLIP_WISH_ASKED;
+    assert_int_equal(schedule_flip(&a, &d, &at_noon), FLIP_READY);
+}
+
+static void test_blackout_is_for_all_but_who_says_now(void **state)
+{
+    struct flip_moment at_christmas = at_any_time;
+    struct account a = ready_account();
+    struct domain d = auto_domain();
+
+    (void)state;
+    at_christmas.is_black_day = true;
+    assert_int_equal(schedule_flip(&a, &d, &at_christmas), FLIP_BLACKOUT);
+    a.wants_flip = FLIP_WISH_ASKED;
+    assert_int_equal(schedule_flip(&a, &d, &at_christmas), FLIP_BLACKOUT);
+    a.wants_flip = FLIP_WISH_NOW;
+    at_christmas.is_window_open = false;
+    assert_int_equal(schedule_flip(&a, &d, &at_christmas), FLIP_READY);
+}
+
+static void test_delta_comes_when_the_window_opens(void **state)
+{
+    struct flip_moment before = at_any_time;
+    struct account a = ready_account();
+
+    (void)state;
+    before.is_window_open = false;
+    before.opens_at = NOW + 20000;
+    assert_int_equal(schedule_delta(&a, FLIP_WINDOW_SHUT, 300, &before),
+                     NOW + 20000);
+    assert_int_equal(schedule_delta(&a, FLIP_BLACKOUT, 300, &before),
+                     NOW + 20000);
+    before.opens_at = NOW + 900000;
+    assert_int_equal(schedule_delta(&a, FLIP_WINDOW_SHUT, 300, &before),
+                     NOW + 300000);
+    before.opens_at = 0;
+    assert_int_equal(schedule_delta(&a, FLIP_WINDOW_SHUT, 300, &before),
+                     NOW + 300000);
 }
 
 static void test_only_copied_accounts_on_legacy_flip(void **state)
@@ -114,12 +171,15 @@ static void test_delta_comes_early_for_a_hold_that_may_be_tried(void **state)
 
     (void)state;
     a.next_flip_at = NOW + 15000;
-    assert_int_equal(schedule_delta(&a, FLIP_NOT_YET, 300, NOW), NOW + 15000);
+    assert_int_equal(schedule_delta(&a, FLIP_NOT_YET, 300, &at_any_time),
+                     NOW + 15000);
     a.next_flip_at = NOW + 900000;
-    assert_int_equal(schedule_delta(&a, FLIP_NOT_YET, 300, NOW), NOW + 300000);
-    assert_int_equal(schedule_delta(&a, FLIP_NOT_WANTED, 300, NOW),
+    assert_int_equal(schedule_delta(&a, FLIP_NOT_YET, 300, &at_any_time),
                      NOW + 300000);
-    assert_true(schedule_delta(&a, FLIP_PEERS_UNKNOWN, 300, NOW) < NOW + 5000);
+    assert_int_equal(schedule_delta(&a, FLIP_NOT_WANTED, 300, &at_any_time),
+                     NOW + 300000);
+    assert_true(schedule_delta(&a, FLIP_PEERS_UNKNOWN, 300, &at_any_time) <
+                NOW + 5000);
 }
 
 static void test_trail_passes_come_fast_at_first(void **state)
@@ -146,6 +206,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clean_account_of_an_automatic_domain_may_flip),
         cmocka_unit_test(test_each_missing_condition_closes_the_gate),
+        cmocka_unit_test(test_window_is_for_flips_that_nobody_asked_for),
+        cmocka_unit_test(test_blackout_is_for_all_but_who_says_now),
+        cmocka_unit_test(test_delta_comes_when_the_window_opens),
         cmocka_unit_test(test_only_copied_accounts_on_legacy_flip),
         cmocka_unit_test(test_manual_domain_waits_for_the_operator),
         cmocka_unit_test(test_retries_double_up_to_an_hour),
