@@ -367,6 +367,8 @@ static void directory_on_message(void *ctx, json_t *message, int fd)
             on_kick(d, message);
         else if (strcmp(m, "forget") == 0)
             on_forget(d, message);
+        else if (strcmp(m, "counted") == 0 && d->ops->on_counted != NULL)
+            d->ops->on_counted(d->ctx);
         else if (strcmp(m, "release") == 0)
             on_release(d, wire_int(message, "account", 0),
                        wire_int(message, "epoch", 0));
@@ -577,6 +579,19 @@ void directory_confirm(struct directory *d, int64_t account_id)
 
     if (message != NULL)
         channel_send_take(d->channel, message, -1);
+}
+
+bool directory_strangers(struct directory *d, json_t *addresses)
+{
+    json_t *message;
+
+    if (d->channel == NULL || d->state != DS_UP)
+        return false;
+    message = json_object();
+    json_object_set_new(message, "m", json_string("stranger"));
+    json_object_set(message, "addresses", addresses);
+    channel_send_take(d->channel, message, -1);
+    return true;
 }
 
 void directory_busy(struct directory *d, int64_t account_id, int64_t epoch)

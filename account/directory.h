@@ -9,6 +9,7 @@
 #ifndef ACCOUNT_DIRECTORY_H
 #define ACCOUNT_DIRECTORY_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -58,6 +59,9 @@ struct directory_ops {
     /* No password of the account that was seen to be good counts any more.
        NULL for a role that remembers none. */
     void (*on_forget)(void *ctx, int64_t account_id, const char *address);
+    /* State has taken what directory_strangers() told last. NULL: nobody wants
+       to know. */
+    void (*on_counted)(void *ctx);
 };
 
 /* socket_path: state's socket. role: "login" or "smtp". Connects from the first
@@ -123,6 +127,11 @@ void directory_cancel(struct directory_query **query);
 /* Local has accepted a login of this account. Lost without a connection: the
    next login tells it again. */
 void directory_confirm(struct directory *d, int64_t account_id);
+
+/* Legacy has taken mail for these, who are no accounts: an object of address ->
+   number of mails, at most 1000, borrowed. False if there is no connection:
+   nothing is told then. */
+bool directory_strangers(struct directory *d, json_t *addresses);
 
 /* A session that must not be cut is open (POP3: its DELEs commit at QUIT), so
    the hold cannot begin: state gives it up at once and tries again soon. */

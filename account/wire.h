@@ -15,6 +15,8 @@
  *   counts   series: {"name{labels}": value}   all that this process has
  *                                              counted (base/tally.h), every
  *                                              2 s while it changes
+ *   stranger addresses (object: address -> mails since the last one), smtp
+ *            only: no accounts, and legacy took mail for them -> counted
  * state -> login, smtp
  *   answer   id, answer, account, address, epoch, password_state, legacy_user,
  *            local_user, imap, pop3, smtp (URLs; absent: none),
@@ -30,6 +32,7 @@
  *                                              logging in asks again
  *   forget   account, address                  no password of it that was seen
  *                                              to be good counts any more
+ *   counted                                    what stranger told is taken
  *   welcome                                    after hello, once every hold in
  *                                              force has been sent: any other
  *                                              hold this process remembers is

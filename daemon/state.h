@@ -12,6 +12,7 @@
  *   state_brake.c    freezes, admission, windows
  *   state_flip.c     hold, quiet, last pass, release; forth and back
  *   state_back.c     the way back, before its hold and after it
+ *   state_strangers.c  who gets mail on legacy and is no account
  *   state_on_flip.c  the domain's command after a flip
  *   state_witness.c  the witness journal in the store
  *   state_control.c  the control socket
@@ -302,6 +303,11 @@ void state_flip_peer_came(struct state *s, struct state_peer *peer);
 void state_flip_peer_went(struct state *s, pid_t pid);
 struct state_flip *state_flip_of(const struct state *s, int64_t account_id);
 unsigned state_flip_count(const struct state *s);
+
+/* --- state_strangers.c */
+/* A process tells for whom legacy has taken mail though he is no account. */
+void state_strangers_count(struct state *s, struct state_peer *peer,
+                           const json_t *message);
 
 /* --- state_on_flip.c */
 /* The flip is about to be written: the domain's command, if it has one, is due

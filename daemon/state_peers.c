@@ -111,6 +111,8 @@ static void on_message(void *ctx, json_t *message, int fd)
         state_routes_ask(s, peer, message);
     else if (strcmp(m, "learn") == 0)
         state_routes_learn(s, peer, message);
+    else if (strcmp(m, "stranger") == 0)
+        state_strangers_count(s, peer, message);
     else if (strcmp(m, "confirm") == 0)
         state_routes_confirm(s, wire_int(message, "account", 0));
     else if (strcmp(m, "quiet") == 0)

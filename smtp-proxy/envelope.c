@@ -20,6 +20,7 @@ static void drop_recipients(struct envelope *e)
     for (size_t i = 0; i < e->count; i++) {
         free(e->recipients[i].path);
         free(e->recipients[i].hop_path);
+        free(e->recipients[i].stranger);
         free(e->recipients[i].text);
     }
     free(e->recipients);
@@ -44,7 +45,7 @@ void envelope_begin(struct envelope *e, const struct smtp_command *mail)
 }
 
 void envelope_add(struct envelope *e, const char *path, const char *hop_path,
-                  int64_t account_id)
+                  int64_t account_id, const char *stranger)
 {
     struct recipient *r;
 
@@ -58,6 +59,7 @@ void envelope_add(struct envelope *e, const char *path, const char *hop_path,
     r->path = mem_dup_text(path);
     r->hop_path = mem_dup_text(hop_path);
     r->account_id = account_id;
+    r->stranger = mem_dup_text(stranger);
     r->is_at_hop = true;
 }
 

@@ -21,6 +21,8 @@ struct recipient {
     char *path;     /* owned; as given, without brackets: the journal's key */
     char *hop_path; /* owned; as the hop is told */
     int64_t account_id; /* 0: nobody we know */
+    char *stranger;     /* owned; his canonical address then, if legacy has
+                           him; NULL: to be counted as nobody */
     bool is_at_hop;     /* accepted by the hop for the message under way */
     bool was_taken;     /* of an earlier try; not to be delivered again */
     int code;           /* of the verdict; 0: none yet */
@@ -41,7 +43,7 @@ void envelope_release(struct envelope *e);
 /* A new message; the recipients of the last one are dropped. */
 void envelope_begin(struct envelope *e, const struct smtp_command *mail);
 void envelope_add(struct envelope *e, const char *path, const char *hop_path,
-                  int64_t account_id);
+                  int64_t account_id, const char *stranger);
 bool envelope_has_account(const struct envelope *e, int64_t account_id);
 /* The same message, and at least one recipient in common. */
 bool envelope_overlaps(const struct envelope *a, const struct envelope *b);

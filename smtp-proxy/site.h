@@ -14,6 +14,7 @@
 #include "base/tls.h"
 #include "proto/mail_url.h"
 #include "smtp-proxy/journal.h"
+#include "smtp-proxy/strangers.h"
 
 struct smtp;
 struct transaction;
@@ -25,6 +26,7 @@ struct site {
     struct tls_client *tls_client;
     struct directory *directory;
     struct journal *journal;
+    struct strangers *strangers;
     struct mail_url local_lmtp;
     char *node;
     uint64_t size_max_bytes;

@@ -131,8 +131,15 @@ static void on_release(void *ctx, int64_t account_id, int64_t epoch)
     drop_hold(ctx, account_id);
 }
 
-static const struct directory_ops directory_ops = {.on_hold = on_hold,
-                                                   .on_release = on_release};
+static void on_counted(void *ctx)
+{
+    const struct smtp *s = ctx;
+
+    strangers_counted(s->site.strangers);
+}
+
+static const struct directory_ops directory_ops = {
+    .on_hold = on_hold, .on_release = on_release, .on_counted = on_counted};
 
 void site_message_ended(const struct site *site)
 {
@@ -346,6 +353,7 @@ struct smtp *smtp_start(const struct smtp_options *options, struct err *err)
     }
     s->site.directory = directory_new(options->loop, options->state_socket,
                                       "smtp", &directory_ops, s);
+    s->site.strangers = strangers_new(options->loop, s->site.directory);
     return s;
 }
 
@@ -381,6 +389,7 @@ void smtp_free(struct smtp **smtp)
         unlink_session(s, e);
         smtp_session_free(&e);
     }
+    strangers_free(&s->site.strangers);
     if (s->site.directory != NULL)
         directory_free(&s->site.directory);
     journal_close(&s->site.journal);

@@ -317,8 +317,10 @@ static void on_recipient(void *ctx, const struct smtp_reply *reply)
     if (t->state != TS_HOP)
         return;
     if (reply->code / 100 == 2)
-        envelope_add(&t->envelope, t->asked_path, t->asked.hop_path,
-                     t->asked_account);
+        envelope_add(
+            &t->envelope, t->asked_path, t->asked.hop_path, t->asked_account,
+            t->asked_account == 0 && t->side == SIDE_LEGACY ? t->asked.canonical
+                                                            : NULL);
     else
         log_refusal(t, reply->code, reply->text);
     transaction_enter(t, TS_OPEN);

@@ -275,8 +275,11 @@ void transaction_on_verdict(void *ctx, unsigned index,
     for (unsigned i = index; (r = envelope_at_hop(&t->envelope, i)) != NULL;
          i++) {
         envelope_judge(r, reply->code, reply->text);
-        if (recipient_is_taken(r))
+        if (recipient_is_taken(r)) {
             envelope_record_taken(&t->envelope, r, t->site->journal);
+            if (r->stranger != NULL)
+                strangers_note(t->site->strangers, r->stranger);
+        }
         if (!is_for_all)
             break;
     }

@@ -30,7 +30,7 @@ static int answer(const int *fates, size_t count)
 
     begin(&e);
     for (size_t i = 0; i < count; i++) {
-        envelope_add(&e, "a@b.example", "a@b.example", 1);
+        envelope_add(&e, "a@b.example", "a@b.example", 1, NULL);
         e.recipients[i].was_taken = fates[i] == BEFORE;
         snprintf(text, sizeof(text), "%d.0.0 x", fates[i] / 100);
         if (fates[i] > BEFORE)
@@ -89,7 +89,7 @@ static void test_recipients_at_the_hop_keep_their_order(void **state)
     begin(&e);
     for (int i = 0; i < 9; i++) {
         snprintf(path, sizeof(path), "r%d@a.example", i);
-        envelope_add(&e, path, path, i);
+        envelope_add(&e, path, path, i, NULL);
         e.recipients[i].is_at_hop = i % 3 == 1;
     }
     assert_string_equal(envelope_at_hop(&e, 0)->path, "r1@a.example");
