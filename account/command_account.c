@@ -32,6 +32,8 @@ json_t *command_account_json(const struct account *a, const char *domain)
                         "bytes_total", (json_int_t)a->bytes_total, "set_aside",
                         (json_int_t)a->set_aside));
     json_object_set_new(json, "accepted", json_integer(a->accepted));
+    json_object_set_new(json, "on_flip",
+                        command_text_json(on_flip_state_name(a->on_flip)));
     json_object_update_new(
         json, json_pack("{s:o,s:o,s:o}", "last_error",
                         command_text_json(a->last_error), "last_error_kind",
@@ -66,6 +68,12 @@ static int add_details(struct command *c, const struct account *a, json_t *json,
     }
     if (command_add_profile(c, a, json, err) == -1)
         return -1;
+    json_object_update_new(
+        json, json_pack("{s:i,s:o,s:o,s:o}", "on_flip_attempts",
+                        (int)a->on_flip_attempts, "on_flip_at",
+                        time_or_null(a->on_flip_at), "late_mail_at",
+                        time_or_null(a->late_mail_at), "trail_ended_at",
+                        time_or_null(a->trail_ended_at)));
     return json_object_update_new(
         json,
         json_pack(
@@ -148,6 +156,8 @@ int command_account_pause(struct command *c, const json_t *args, json_t *result,
     if (a.route == ROUTE_HELD)
         return err_set(err, ERR_RETRY, "%s is just being flipped; ask again",
                        a.address);
+    if (a.copy == COPY_DONE)
+        return err_set(err, ERR_SETUP, "%s: its trail has ended", a.address);
     a.copy = COPY_PAUSED;
     a.wants_flip = FLIP_WISH_NONE;
     if (command_store(c, &a, err) == -1 ||

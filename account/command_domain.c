@@ -7,11 +7,12 @@
 
 #include "account/username.h"
 #include "account/wire.h"
+#include "db/strangers.h"
 #include "proto/mail_url.h"
 
-#define ROLLBACK_DAYS_MAX 3650
-#define HOLD_SECONDS_MIN  4
-#define HOLD_SECONDS_MAX  300
+#define HOLD_SECONDS_MIN 4
+#define HOLD_SECONDS_MAX 300
+#define DAYS_MAX         3650
 
 static json_t *text_or_null(const char *text)
 {
@@ -20,8 +21,8 @@ static json_t *text_or_null(const char *text)
 
 static json_t *domain_json(const struct domain *d)
 {
-    return json_pack(
-        "{s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:s,s:s,s:i,s:i,s:I}", "name",
+    json_t *json = json_pack(
+        "{s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:s,s:o,s:o,s:s,s:s,s:i,s:I}", "name",
         d->name, "enabled", d->is_enabled, "imap", text_or_null(d->imap_url),
         "pop3", text_or_null(d->pop3_url), "smtp", text_or_null(d->smtp_url),
         "submission", text_or_null(d->submission_url), "sieve",
@@ -29,8 +30,14 @@ static json_t *domain_json(const struct domain *d)
         "master_user", text_or_null(d->master_user), "on_flip",
         text_or_null(d->on_flip), "serve", "after-copy", "cutover",
         domain_cutover_name(d->cutover), "hold_seconds", (int)d->hold_seconds,
-        "rollback_days", (int)d->rollback_days, "created_at",
-        (json_int_t)d->created_at);
+        "created_at", (json_int_t)d->created_at);
+
+    json_object_update_new(
+        json,
+        json_pack("{s:i,s:i,s:o}", "rollback_days", (int)d->rollback_days,
+                  "quiet_days", (int)d->quiet_days, "closed_at",
+                  d->closed_at ? json_integer(d->closed_at) : json_null()));
+    return json;
 }
 
 static bool is_domain_name(const char *name)
@@ -123,13 +130,24 @@ static int refuse_promises(const json_t *args, struct err *err)
     return 0;
 }
 
+static int take_days(const json_t *args, const char *field, unsigned *days,
+                     struct err *err)
+{
+    int64_t value = wire_int(args, field, *days);
+
+    if (value < 0 || value > DAYS_MAX)
+        return err_set(err, ERR_SETUP, "--%.*s-days: 0 to %d",
+                       (int)strcspn(field, "_"), field, DAYS_MAX);
+    *days = (unsigned)value;
+    return 0;
+}
+
 /* What add and set share: every option that is there replaces the member. */
 static int take_options(const json_t *args, struct domain *d, struct err *err)
 {
     const char *cutover = wire_text(args, "cutover");
     const char *serve = wire_text(args, "serve");
     int64_t hold = wire_int(args, "hold_seconds", d->hold_seconds);
-    int64_t days = wire_int(args, "rollback_days", d->rollback_days);
 
     if (take_url(args, "imap", MAIL_IMAP, d->imap_url, err) == -1 ||
         take_url(args, "pop3", MAIL_POP3, d->pop3_url, err) == -1 ||
@@ -137,7 +155,9 @@ static int take_options(const json_t *args, struct domain *d, struct err *err)
         take_url(args, "submission", MAIL_SMTP, d->submission_url, err) == -1 ||
         take_url(args, "sieve", MAIL_SIEVE, d->sieve_url, err) == -1 ||
         refuse_promises(args, err) == -1 || take_template(args, d, err) == -1 ||
-        take_text(args, "on_flip", d->on_flip, sizeof(d->on_flip), err) == -1)
+        take_text(args, "on_flip", d->on_flip, sizeof(d->on_flip), err) == -1 ||
+        take_days(args, "rollback_days", &d->rollback_days, err) == -1 ||
+        take_days(args, "quiet_days", &d->quiet_days, err) == -1)
         return -1;
     if (!d->imap_url[0])
         return err_set(err, ERR_SETUP, "--imap: the old server is missing");
@@ -150,10 +170,6 @@ static int take_options(const json_t *args, struct domain *d, struct err *err)
             return err_set(err, ERR_SETUP, "--cutover: auto or manual");
         d->cutover = (enum domain_cutover)value;
     }
-    if (days < 0 || days > ROLLBACK_DAYS_MAX)
-        return err_set(err, ERR_SETUP, "--rollback-days: 0 to %d",
-                       ROLLBACK_DAYS_MAX);
-    d->rollback_days = (unsigned)days;
     if (hold < HOLD_SECONDS_MIN || hold > HOLD_SECONDS_MAX)
         return err_set(err, ERR_SETUP, "--hold-seconds: %d to %d",
                        HOLD_SECONDS_MIN, HOLD_SECONDS_MAX);
@@ -252,12 +268,15 @@ int command_domain_show(struct command *c, const json_t *args, json_t *result,
 {
     const char *name = command_need_text(args, "name", err);
     struct account_totals totals;
+    struct stranger_totals strangers;
     struct domain d;
 
     if (!name || command_need_domain(c, name, &d, err) == -1 ||
-        account_totals(c->db, d.id, &totals, err) == -1)
+        account_totals(c->db, d.id, &totals, err) == -1 ||
+        stranger_totals(c->db, d.id, &strangers, err) == -1)
         return -1;
     json_object_update_new(result, domain_json(&d));
+    json_object_set_new(result, "strangers", json_integer(strangers.addresses));
     json_object_set_new(result, "accounts", json_integer(totals.accounts));
     json_object_set_new(result, "accounts_local",
                         json_integer(totals.by_route[ROUTE_LOCAL]));
@@ -273,6 +292,8 @@ static int set_enabled(struct command *c, const json_t *args, bool is_enabled,
     if (!name || command_need_domain(c, name, &d, err) == -1)
         return -1;
     d.is_enabled = is_enabled;
+    if (is_enabled && d.closed_at && command_reopen(c, &d, result, err) == -1)
+        return -1;
     if (command_store_domain(c, &d, err) == -1 ||
         command_audit(c, 0, is_enabled ? "domain enable" : "domain disable",
                       d.name, err) == -1)

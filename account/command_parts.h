@@ -17,7 +17,9 @@ typedef int command_fn(struct command *c, const json_t *args, json_t *result,
 
 command_fn command_domain_add, command_domain_set, command_domain_list,
     command_domain_show, command_domain_enable, command_domain_disable,
-    command_domain_remove;
+    command_domain_remove, command_domain_close_check,
+    command_domain_close_addresses, command_domain_reopen,
+    command_domain_strangers;
 command_fn command_account_list, command_account_show, command_account_pause,
     command_account_resume, command_account_remove, command_account_accept;
 command_fn command_account_import;
@@ -50,6 +52,15 @@ int command_audit(struct command *c, int64_t account_id, const char *event,
 
 /* A row's text as JSON: null if it is "" or NULL, '?' for what is no UTF-8. */
 json_t *command_text_json(const char *text);
+
+/* What stands against closing the domain at Unix ms `now`: {bar, count, first}
+   for each, into the array. */
+int command_closing_bars(struct db *db, const struct domain *d, int64_t now,
+                         json_t *bars, struct err *err);
+/* Undo closing as far as it can be: *d is changed, not stored; the trails go on
+   whose password is still there. */
+int command_reopen(struct command *c, struct domain *d, json_t *result,
+                   struct err *err);
 
 /* One entry of the audit as JSON. New reference. */
 json_t *command_audit_json(const struct audit_entry *entry);

@@ -19,7 +19,8 @@ static int look_at(void *ctx, const struct account *a)
     struct overview *o = ctx;
     const char *at = strrchr(a->address, '@');
     bool is_stuck = a->last_error[0] || a->copy == COPY_FAILED ||
-                    a->set_aside > a->accepted || a->hold_failures > 0;
+                    a->set_aside > a->accepted || a->hold_failures > 0 ||
+                    a->on_flip == ON_FLIP_FAILED;
     bool is_moving = a->copy == COPY_INITIAL || a->copy == COPY_DELTA ||
                      a->copy == COPY_FINAL;
     json_t *list = is_stuck ? o->stuck : is_moving ? o->moving : NULL;

@@ -37,7 +37,7 @@ enum route_answer route_decide(const struct route_question *q)
        account without its domain cannot be: act on neither. */
     if (q->has_account)
         return q->has_domain ? decide_known(q) : ROUTE_UNAVAILABLE;
-    if (!q->has_domain)
+    if (!q->has_domain || q->is_domain_closed)
         return ROUTE_REFUSE;
     switch (q->service) {
     case SERVICE_LOGIN: return is_taken_in(q) ? ROUTE_PROVE : ROUTE_PASS;

@@ -397,6 +397,7 @@ static void on_tick(void *ctx)
 
     state_on_flip_reap(s);
     state_on_flip_run(s);
+    state_close_tick(s);
     state_jobs_tick(s);
     state_routes_tick(s);
     prune_kept_lines(s);
@@ -479,6 +480,7 @@ int role_state_start(struct role *role, struct err *err)
     s->loop = role->loop;
     s->conf = role->conf;
     s->said_end = &s->said;
+    s->has_ends = true; /* who knows how far an earlier life came */
     s->full_trails = json_object();
     s->gone_counts = json_object();
     s->kept_lines = conf_state_path(s->conf, "trace");

@@ -12,6 +12,7 @@
  *   state_brake.c    freezes, admission, windows
  *   state_flip.c     hold, quiet, last pass, release; forth and back
  *   state_back.c     the way back, before its hold and after it
+ *   state_close.c    the end of a domain's trails
  *   state_strangers.c  who gets mail on legacy and is no account
  *   state_on_flip.c  the domain's command after a flip
  *   state_witness.c  the witness journal in the store
@@ -42,6 +43,7 @@
 #include "db/jobs.h"
 #include "migrator/report.h"
 
+struct command;
 struct state;
 
 /* A login, smtp or jobs process: as master announced it, as it connected, or
@@ -120,6 +122,7 @@ struct state_client {
     int64_t verifies;        /* account id; 0: none */
 };
 
+struct state_close;   /* of a domain; see state_close.c */
 struct state_command; /* of a domain, after a flip; see state_on_flip.c */
 struct state_said;    /* what waits for the commit */
 struct state_witness; /* the journal and its writer */
@@ -156,6 +159,9 @@ struct state {
     struct state_bucket *buckets; /* owned; of domains with a rate */
     struct timer *sweep;          /* owned; NULL before the first freeze */
     int64_t swept_to;             /* account id */
+    struct state_close *closes;
+    struct timer *ends;  /* owned; the next trails of closed domains */
+    bool has_ends;       /* there may be such trails */
     json_t *full_trails; /* account id -> Unix ms of the last full pass */
     json_t *unclean;     /* account id -> passes with differences in a row */
 };
@@ -303,6 +309,21 @@ void state_flip_peer_came(struct state *s, struct state_peer *peer);
 void state_flip_peer_went(struct state *s, pid_t pid);
 struct state_flip *state_flip_of(const struct state *s, int64_t account_id);
 unsigned state_flip_count(const struct state *s);
+
+/* --- state_close.c */
+/* `domain close` of the control socket, and how far it is. */
+int state_close_begin(struct state *s, struct command *c, const json_t *request,
+                      json_t **result_out, struct err *err);
+int state_close_progress(struct state *s, struct command *c,
+                         const json_t *request, json_t **result_out,
+                         struct err *err);
+/* The trail of this account is being leased. True if its domain is being
+   closed: the pass must go through every folder. */
+bool state_close_leased(struct state *s, int64_t account_id);
+/* A pass of its trail has ended. */
+void state_close_trailed(struct state *s, const struct account *account,
+                         const struct err *outcome);
+void state_close_tick(struct state *s);
 
 /* --- state_strangers.c */
 /* A process tells for whom legacy has taken mail though he is no account. */

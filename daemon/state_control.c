@@ -151,8 +151,14 @@ static void on_message(void *ctx, json_t *message, int fd)
     state_settle(s); /* what others wrote is not undone with this command */
     if (!s->is_full)
         state_write(s);
-    rc = is_verify ? verify_begin(client, &c, message, &err)
-                   : command_run(&c, message, &result, &err);
+    if (is_verify)
+        rc = verify_begin(client, &c, message, &err);
+    else if (cmd && strcmp(cmd, "domain close") == 0)
+        rc = state_close_begin(s, &c, message, &result, &err);
+    else if (cmd && strcmp(cmd, "domain close progress") == 0)
+        rc = state_close_progress(s, &c, message, &result, &err);
+    else
+        rc = command_run(&c, message, &result, &err);
     if (rc == -1 || c.is_undone)
         db_rollback(s->db);
     else

@@ -132,7 +132,8 @@ static json_t *job_message(struct state *s, const struct job *job,
         json_object_set_new(m, "separator", json_string(a->legacy_separator));
     }
     put_seal(s, a->id, m);
-    if (job->kind == JOB_TRAIL && is_inbox_only(s, a))
+    if (job->kind == JOB_TRAIL && !state_close_leased(s, a->id) &&
+        is_inbox_only(s, a))
         json_object_set_new(options, "inbox_only", json_true());
     if (job->kind == JOB_VERIFY)
         json_object_set_new(options, "is_full", json_true());

@@ -194,9 +194,11 @@ static void trailed(struct state *s, struct account *a, const struct domain *d,
     if (a->copy != COPY_TRAIL || a->route != ROUTE_LOCAL)
         return;
     if (a->last_error[0] || a->set_aside != report->set_aside ||
-        a->set_aside > 0) {
+        a->set_aside > 0 || report->appended > 0) {
         a->last_error[0] = a->last_error_kind[0] = '\0';
         state_gate_name(s, a, report);
+        if (report->appended > 0)
+            a->late_mail_at = now;
         state_store(s, a);
     }
     if (report->appended > 0)
@@ -234,6 +236,8 @@ void state_results_take(struct state *s, const struct job *job,
     else if (outcome->kind != ERR_NONE) {
         if (job->kind == JOB_TRAIL && report.folders > 0)
             state_gate_name(s, &a, &report);
+        if (job->kind == JOB_TRAIL && report.appended > 0)
+            a.late_mail_at = clock_unix_ms();
         failed(s, job, &a, &d, outcome);
     } else if (job->kind == JOB_INITIAL)
         copied(s, &a, &d, &report);
@@ -241,5 +245,7 @@ void state_results_take(struct state *s, const struct job *job,
         refreshed(s, &a, &d, &report);
     else if (job->kind == JOB_TRAIL)
         trailed(s, &a, &d, &report);
+    if (job->kind == JOB_TRAIL)
+        state_close_trailed(s, &a, outcome);
     migration_report_release(&report);
 }

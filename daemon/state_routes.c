@@ -174,6 +174,7 @@ static enum route_answer decide(struct state *s, const struct found *f,
         .service = service,
         .has_domain = f->has_domain,
         .is_domain_enabled = f->has_domain && f->domain.is_enabled,
+        .is_domain_closed = f->has_domain && f->domain.closed_at != 0,
         .has_account = f->has_account,
         .route = f->account.route,
         .is_provisioned = f->account.provisioned_epoch == f->account.epoch};
