@@ -99,6 +99,27 @@ static void test_every_input_has_exactly_one_rule_and_obeys_it(void **state)
     assert_int_equal(questions, 256 * (ROUTE_COUNT + 1));
 }
 
+static void test_a_closed_domain_refuses_those_without_account(void **state)
+{
+    (void)state;
+    for (unsigned bits = 0; bits < 32; bits++) {
+        for (unsigned route = 0; route <= ROUTE_COUNT; route++) {
+            struct route_question q = {.service = bits & 1 ? SERVICE_MAIL
+                                                           : SERVICE_LOGIN,
+                                       .has_domain = bits & 2,
+                                       .is_domain_enabled = bits & 4,
+                                       .has_account = bits & 8,
+                                       .route = (enum account_route)route,
+                                       .is_provisioned = bits & 16};
+            enum route_answer open = route_decide(&q);
+
+            q.is_domain_closed = true;
+            assert_int_equal(route_decide(&q),
+                             q.has_account ? open : ROUTE_REFUSE);
+        }
+    }
+}
+
 static void test_a_service_nobody_knows_is_unavailable(void **state)
 {
     const struct route_question q = {.service = (enum route_service)7,
@@ -123,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_input_has_exactly_one_rule_and_obeys_it),
+        cmocka_unit_test(test_a_closed_domain_refuses_those_without_account),
         cmocka_unit_test(test_a_service_nobody_knows_is_unavailable),
         cmocka_unit_test(test_answer_names_go_there_and_back),
     };
