@@ -11,18 +11,6 @@
 #include "migrator/folder_name.h"
 #include "migrator/set_aside.h"
 
-/* What is to be done with one folder of legacy. */
-struct task {
-    size_t folder; /* index into copy->folders */
-    enum plan_way way;
-    struct source_status status;
-};
-
-struct tasks {
-    struct task *items; /* owned */
-    size_t count;
-};
-
 static void add_detail(struct copy *c, const char *folder, const char *what)
 {
     char text[512];
@@ -112,13 +100,17 @@ static int count_totals(struct copy *c, struct err *err)
 static int read_totals(struct copy *c, struct err *err)
 {
     long long messages, bytes, set_aside;
-    char *unsynced, *totals;
+    char *unsynced, *verified, *totals;
     bool is_known;
 
     if (ledger_get(c->ledger, "unsynced", &unsynced, err) == -1)
         return -1;
     c->was_unsynced = unsynced != NULL && strcmp(unsynced, "1") == 0;
     free(unsynced);
+    if (ledger_get(c->ledger, "verified", &verified, err) == -1)
+        return -1;
+    c->was_verified = verified != NULL && strcmp(verified, "1") == 0;
+    free(verified);
     if (ledger_get(c->ledger, "totals", &totals, err) == -1)
         return -1;
     is_known =
@@ -388,7 +380,7 @@ static void note_unopened(struct copy *c, const struct ledger_folder *f,
     c->unopened++;
 }
 
-static int plan_task(struct copy *c, struct task *task, struct err *err)
+static int plan_task(struct copy *c, struct copy_task *task, struct err *err)
 {
     const struct ledger_folder *f = &c->folders[task->folder];
     struct plan_folder p = {
@@ -431,13 +423,13 @@ static int plan_task(struct copy *c, struct task *task, struct err *err)
 }
 
 /* All folders of legacy, each with its way. */
-static int plan_all(struct copy *c, struct tasks *tasks, struct err *err)
+static int plan_all(struct copy *c, struct copy_tasks *tasks, struct err *err)
 {
     struct plan_identity identity = {0};
 
     tasks->items = mem_alloc(c->listed.count * sizeof(*tasks->items));
     for (size_t i = 0; i < c->listed.count; i++) {
-        struct task *task = &tasks->items[tasks->count];
+        struct copy_task *task = &tasks->items[tasks->count];
         struct ledger_folder *f;
         int rc;
 
@@ -479,20 +471,28 @@ static void count_bytes(struct copy *c)
                                    (double)r->messages_total);
 }
 
-static int run_task(struct copy *c, const struct task *task, struct err *err)
+static int run_task(struct copy *c, struct copy_task *task, struct err *err)
 {
     struct ledger_folder *f = &c->folders[task->folder];
     bool needs_uidls = c->job->kind == JOB_FINAL &&
                        c->job->legacy_pop3.host[0] != '\0' &&
                        strcmp(f->name, "INBOX") == 0;
 
+    unsigned touched = c->touched;
+    int rc;
+
     count_bytes(c);
     if (task->way == PLAN_REFUSE)
         return 0;
-    if (task->way == PLAN_SKIP)
-        return needs_uidls ? copy_folder_lists(c, f, err) : 0;
-    if (copy_folder(c, f, task->way, err) == 0)
+    if (task->way != PLAN_SKIP)
+        rc = copy_folder(c, f, task->way, err);
+    else
+        rc = needs_uidls ? copy_folder_lists(c, f, err) : 0;
+    task->is_touched = c->touched != touched;
+    if (rc == 0)
         return 0;
+    if (task->way == PLAN_SKIP)
+        return -1;
     if (err->kind != ERR_ITEM || source_is_broken(c->source))
         return err_prefix(err, "%s", log_safe(f->name));
     add_detail(c, f->name, err->text);
@@ -529,7 +529,8 @@ static int write_subscriptions(struct copy *c, struct err *err)
 
 /* ---- end ---- */
 
-static int mark_flip(struct copy *c, const struct tasks *tasks, struct err *err)
+static int mark_flip(struct copy *c, const struct copy_tasks *tasks,
+                     struct err *err)
 {
     if (ledger_begin(c->ledger, err) == -1)
         return -1;
@@ -558,18 +559,8 @@ static int sync_leftovers(struct copy *c, struct err *err)
     return store_sync(c->store, err);
 }
 
-/* What the gate before the flip wants to know besides. */
-static int check_gate(struct copy *c, const struct tasks *tasks,
-                      struct err *err)
-{
-    (void)tasks;
-    (void)err;
-    c->report->is_verified = c->job->is_verified_too;
-    c->report->is_local_ready = c->job->asks_local;
-    return 0;
-}
-
-static int finish(struct copy *c, const struct tasks *tasks, struct err *err)
+static int finish(struct copy *c, const struct copy_tasks *tasks,
+                  struct err *err)
 {
     char boot[64];
 
@@ -588,7 +579,7 @@ static int finish(struct copy *c, const struct tasks *tasks, struct err *err)
         return -1;
     c->report->set_aside += c->unopened;
     count_bytes(c);
-    if (check_gate(c, tasks, err) == -1)
+    if (copy_gate(c, tasks, err) == -1)
         return -1;
     if (c->job->kind != JOB_FINAL)
         return 0;
@@ -597,7 +588,7 @@ static int finish(struct copy *c, const struct tasks *tasks, struct err *err)
     return mark_flip(c, tasks, err);
 }
 
-static int run(struct copy *c, struct tasks *tasks, struct err *err)
+static int run(struct copy *c, struct copy_tasks *tasks, struct err *err)
 {
     if (begin(c, err) == -1 || drop_folders(c, err) == -1)
         return -1;
@@ -613,7 +604,7 @@ int copy_run(const struct migration_job *job, struct progress *progress,
              struct migration_report *report, struct err *err)
 {
     struct copy c = {.job = job, .progress = progress, .report = report};
-    struct tasks tasks = {0};
+    struct copy_tasks tasks = {0};
     int rc = run(&c, &tasks, err);
 
     free(tasks.items);

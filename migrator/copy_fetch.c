@@ -71,6 +71,10 @@ int copy_touch(struct copy_pass *p, struct err *err)
         return 0;
     p->folder->is_complete = false;
     c->is_written = true;
+    if (c->was_verified && c->touched == 0 &&
+        ledger_put(c->ledger, "verified", "0", err) == -1)
+        return -1;
+    c->touched++;
     if (ledger_put(c->ledger, "unsynced", "1", err) == -1 ||
         ledger_folder_save(c->ledger, p->folder, err) == -1)
         return -1;

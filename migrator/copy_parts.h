@@ -28,6 +28,21 @@ struct copy {
     bool must_check;   /* rows of another boot, or set aside ones */
     bool was_unsynced; /* the last pass never came to its syncfs */
     bool is_written;   /* store or ledger were changed by this job */
+    bool was_verified; /* both sides were the same when it began */
+    unsigned touched;  /* folders that this job has written to */
+};
+
+/* What is to be done with one folder of legacy. */
+struct copy_task {
+    size_t folder; /* index into copy->folders */
+    enum plan_way way;
+    struct source_status status;
+    bool is_touched; /* its part of the store was written to */
+};
+
+struct copy_tasks {
+    struct copy_task *items; /* owned */
+    size_t count;
 };
 
 /* A row of the folder as it is kept in memory. */
@@ -70,6 +85,13 @@ int copy_folder(struct copy *copy, struct ledger_folder *folder,
 /* Learn POP3 ids that are still lacking, and write its lists anew. */
 int copy_folder_lists(struct copy *copy, struct ledger_folder *folder,
                       struct err *err);
+
+/* copy_gate.c: at the end of a pass, what the gate before the flip wants to
+   know: whether both sides are the same, and whether local serves the mailbox.
+   Differences are counted in the report; what has some is gone through again by
+   the next pass. */
+int copy_gate(struct copy *copy, const struct copy_tasks *tasks,
+              struct err *err);
 
 /* copy_fetch.c: fetch p->new_uids into the store, setting aside what cannot be
    had. */

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/log.h"
+
 static const struct {
     const char *key;
     size_t offset;
@@ -42,7 +44,10 @@ json_t *migration_report_encode(const struct migration_report *report)
     json_object_set_new(m, "is_verified", json_boolean(report->is_verified));
     json_object_set_new(m, "is_local_ready",
                         json_boolean(report->is_local_ready));
-    json_object_set_new(m, "local_fault", json_string(report->local_fault));
+    if (json_object_set_new(m, "local_fault",
+                            json_string(report->local_fault)) == -1)
+        json_object_set_new(m, "local_fault",
+                            json_string(log_safe(report->local_fault)));
     return m;
 }
 

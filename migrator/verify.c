@@ -163,7 +163,7 @@ static bool names_have(const struct names *names, const char *name)
 
 static int compare_folders(struct verify *v,
                            const struct source_folder_list *list,
-                           struct names *known, struct err *err)
+                           struct err *err)
 {
     for (size_t i = 0; i < list->count; i++) {
         const struct source_folder *f = &list->items[i];
@@ -177,7 +177,6 @@ static int compare_folders(struct verify *v,
                            log_safe(f->name), err->text);
             continue;
         }
-        names_add(known, directory);
         if (f->is_selectable &&
             verify_folder_at(v, f->name, directory, err) == -1)
             return -1;
@@ -238,6 +237,28 @@ static int compare_subscriptions(struct verify *v,
     maildir_names_free(&legacy.items, legacy.count);
     err_clear(err);
     return 0;
+}
+
+int verify_lists(struct verify *v, const struct source_folder_list *list,
+                 struct err *err)
+{
+    struct names known = {0};
+    int result;
+
+    for (size_t i = 0; i < list->count; i++) {
+        const struct source_folder *f = &list->items[i];
+        char directory[FOLDER_DIRECTORY_SIZE];
+
+        if (f->exists && folder_directory(f->name, f->separator, v->prefix,
+                                          directory, err) == 0)
+            names_add(&known, directory);
+    }
+    err_clear(err);
+    result = compare_surplus_folders(v, &known, err);
+    if (result == 0)
+        result = compare_subscriptions(v, list, err);
+    maildir_names_free(&known.items, known.count);
+    return result;
 }
 
 /* ---- after the flip: everything local by its size ---- */
@@ -309,7 +330,6 @@ static int look_for_witness(struct verify *v, struct err *err)
 static int verify_all(struct verify *v, struct err *err)
 {
     struct source_folder_list list = {0};
-    struct names known = {0};
     char separator;
     int result;
 
@@ -320,11 +340,9 @@ static int verify_all(struct verify *v, struct err *err)
         v->prefix = v->job->has_prefix ? v->job->prefix : "";
     result = source_list(v->source, &list, err);
     if (result == 0)
-        result = compare_folders(v, &list, &known, err);
+        result = compare_folders(v, &list, err);
     if (result == 0)
-        result = compare_surplus_folders(v, &known, err);
-    if (result == 0)
-        result = compare_subscriptions(v, &list, err);
+        result = verify_lists(v, &list, err);
     if (result == 0 && v->job->legacy_pop3.host[0] != '\0') {
         if (v->has_recent && !v->is_flipped)
             verify_note(v, "INBOX: POP3 ids not compared, a POP3 session would "
@@ -333,7 +351,6 @@ static int verify_all(struct verify *v, struct err *err)
             result = verify_uidls(v, err);
     }
     source_folder_list_release(&list);
-    maildir_names_free(&known.items, known.count);
     return result;
 }
 

@@ -362,3 +362,17 @@ int verify_messages(struct verify *v, const struct verify_folder *f,
     free(w);
     return result;
 }
+
+int verify_bodies(struct verify *v, const struct verify_folder *f,
+                  const uint32_t *uids, size_t count, struct err *err)
+{
+    static const struct source_sink same = {on_piece, on_body};
+    struct wanted *w = mem_alloc(sizeof *w);
+    int result;
+
+    w->v = v;
+    w->folder = f;
+    result = fetch(w, uids, count, &same, err);
+    free(w);
+    return result;
+}

@@ -49,6 +49,12 @@ void verify_differs(struct verify *v, const char *format, ...)
 void verify_note(struct verify *v, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* What only local has of folders, and the subscriptions. (verify.c) */
+int verify_lists(struct verify *v, const struct source_folder_list *list,
+                 struct err *err);
+/* These bodies against their files, byte for byte. (verify_messages.c) */
+int verify_bodies(struct verify *v, const struct verify_folder *f,
+                  const uint32_t *uids, size_t count, struct err *err);
 /* All messages of a folder that legacy has open. (verify_messages.c) */
 int verify_messages(struct verify *v, const struct verify_folder *f,
                     const uint32_t *uids, size_t count, struct err *err);

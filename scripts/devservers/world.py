@@ -55,7 +55,7 @@ class Settings:
     log_level: str = "info"
     remember_minutes: int = 10
     reserve: str = "{bytes: 0, inodes: 0}"  # of the store's file system
-    doveadm: str = "[]"  # "{conf}": that of the local Dovecot
+    doveadm: str = "[doveadm, -c, {conf}]"  # {conf}: the local Dovecot's
     master_password: str = dataclasses.field(
         default_factory=lambda: secrets.token_urlsafe(24))
     legacy_conf: str = ""  # lines of Dovecot's configuration, for legacy
