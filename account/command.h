@@ -27,7 +27,7 @@ struct command {
     const char *actor;           /* "uid 0 (root)" */
     int64_t now_ms;              /* Unix */
     bool has_queued;             /* out: jobs were queued */
-    bool has_freezes;    /* out: some domain may be frozen, or is not */
+    bool has_freezes;            /* out: some domain may be frozen, or is not */
     bool is_undone;      /* out: it was a trial; roll back what was written */
     int64_t stopped[64]; /* out: accounts whose leased job must end */
     unsigned stopped_count;

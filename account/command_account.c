@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account/freeze.h"
 #include "account/lifecycle.h"
 #include "account/wire.h"
 #include "base/mem.h"
@@ -142,6 +143,7 @@ int command_account_show(struct command *c, const json_t *args, json_t *result,
     json_object_update_new(result, command_account_json(&a, d.name));
     json_object_set_new(result, "cutover",
                         json_string(domain_cutover_name(d.cutover)));
+    command_brake_account(c, &d, result);
     return add_details(c, &a, result, err);
 }
 
@@ -275,9 +277,16 @@ static void tell_cutover(json_t *list, const struct account *a,
                                           account_route_name(a->route)));
 }
 
-static int cut_over(struct command *c, struct account *a,
-                    const struct domain *d, json_t *list, struct err *err)
+struct cutover {
+    struct command *c;
+    enum flip_wish wish;
+    json_t *list; /* borrowed */
+};
+
+static int cut_over(const struct cutover *cutover, struct account *a,
+                    const struct domain *d, struct err *err)
 {
+    struct command *c = cutover->c;
     const char *what = "asked";
 
     if (a->route == ROUTE_LOCAL)
@@ -291,7 +300,7 @@ static int cut_over(struct command *c, struct account *a,
     else if (a->accepted < a->set_aside)
         what = "set_aside";
     if (strcmp(what, "asked") == 0) {
-        a->wants_flip = true;
+        a->wants_flip = cutover->wish;
         a->next_flip_at = 0;
         a->hold_failures = 0;
         if (command_store(c, a, err) == -1 ||
@@ -301,8 +310,20 @@ static int cut_over(struct command *c, struct account *a,
             command_queue(c, a, d, JOB_DELTA, err) == -1)
             return -1;
     }
-    tell_cutover(list, a, what);
+    tell_cutover(cutover->list, a, what);
     return 0;
+}
+
+/* A freeze is for operators too, and so are the days of the blackout unless
+   they say --now; the window is for what happens by itself. */
+static int refuse_cutover(const struct cutover *cutover, const struct domain *d,
+                          struct err *err)
+{
+    if (freeze_refuse(cutover->c->db, d, err) == -1)
+        return -1;
+    return cutover->wish == FLIP_WISH_NOW
+               ? 0
+               : command_refuse_blackout(cutover->c, d, err);
 }
 
 struct chosen {
@@ -327,22 +348,26 @@ int command_cutover(struct command *c, const json_t *args, json_t *result,
 {
     const char *name = wire_text(args, "domain");
     struct chosen all = {NULL, 0};
-    json_t *list = json_array();
+    struct cutover cutover = {
+        c, wire_bool(args, "now") ? FLIP_WISH_NOW : FLIP_WISH_ASKED,
+        json_array()};
     struct domain d;
     struct account a;
     int rc = 0;
 
-    json_object_set_new(result, "accounts", list);
+    json_object_set_new(result, "accounts", cutover.list);
     if (!name) {
-        if (need_both(c, args, &a, &d, err) == -1)
+        if (need_both(c, args, &a, &d, err) == -1 ||
+            refuse_cutover(&cutover, &d, err) == -1)
             return -1;
-        return cut_over(c, &a, &d, list, err);
+        return cut_over(&cutover, &a, &d, err);
     }
-    if (command_need_domain(c, name, &d, err) == -1)
+    if (command_need_domain(c, name, &d, err) == -1 ||
+        refuse_cutover(&cutover, &d, err) == -1)
         return -1;
     rc = account_each(c->db, d.id, collect_account, &all, err);
     for (size_t i = 0; rc == 0 && i < all.count; i++)
-        rc = cut_over(c, &all.accounts[i], &d, list, err);
+        rc = cut_over(&cutover, &all.accounts[i], &d, err);
     free(all.accounts);
     return rc;
 }

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "account/freeze.h"
 #include "account/username.h"
 #include "account/wire.h"
 #include "db/strangers.h"
@@ -37,6 +38,7 @@ static json_t *domain_json(const struct domain *d)
         json_pack("{s:i,s:i,s:o}", "rollback_days", (int)d->rollback_days,
                   "quiet_days", (int)d->quiet_days, "closed_at",
                   d->closed_at ? json_integer(d->closed_at) : json_null()));
+    command_brake_domain(d, json);
     return json;
 }
 
@@ -145,7 +147,6 @@ static int take_days(const json_t *args, const char *field, unsigned *days,
 /* What add and set share: every option that is there replaces the member. */
 static int take_options(const json_t *args, struct domain *d, struct err *err)
 {
-    const char *cutover = wire_text(args, "cutover");
     const char *serve = wire_text(args, "serve");
     int64_t hold = wire_int(args, "hold_seconds", d->hold_seconds);
 
@@ -163,13 +164,8 @@ static int take_options(const json_t *args, struct domain *d, struct err *err)
         return err_set(err, ERR_SETUP, "--imap: the old server is missing");
     if (serve && strcmp(serve, "after-copy") != 0)
         return err_set(err, ERR_SETUP, "--serve: only after-copy is there");
-    if (cutover) {
-        int value = domain_cutover_named(cutover);
-
-        if (value < 0)
-            return err_set(err, ERR_SETUP, "--cutover: auto or manual");
-        d->cutover = (enum domain_cutover)value;
-    }
+    if (command_brake_options(args, d, err) == -1)
+        return -1;
     if (hold < HOLD_SECONDS_MIN || hold > HOLD_SECONDS_MAX)
         return err_set(err, ERR_SETUP, "--hold-seconds: %d to %d",
                        HOLD_SECONDS_MIN, HOLD_SECONDS_MAX);
@@ -202,6 +198,16 @@ int command_check_domain(const json_t *request, bool is_new, struct err *err)
                : -1;
 }
 
+/* Its name or its hosts may be those of a freeze. */
+static int take_freezes(struct command *c, struct domain *d, struct err *err)
+{
+    c->has_freezes = true;
+    return freeze_refresh(c->db, err) == -1 ||
+                   domain_get(c->db, d->id, d, err) == -1
+               ? -1
+               : 0;
+}
+
 int command_domain_add(struct command *c, const json_t *args, json_t *result,
                        struct err *err)
 {
@@ -228,7 +234,8 @@ int command_domain_add(struct command *c, const json_t *args, json_t *result,
     if (domain_insert(c->db, &d, err) == -1)
         return -1;
     domain_difference(NULL, &d, c->difference);
-    if (command_audit(c, 0, "domain add", d.name, err) == -1)
+    if (command_audit(c, 0, "domain add", d.name, err) == -1 ||
+        take_freezes(c, &d, err) == -1)
         return -1;
     return json_object_update_new(result, domain_json(&d));
 }
@@ -242,7 +249,8 @@ int command_domain_set(struct command *c, const json_t *args, json_t *result,
     if (!name || command_need_domain(c, name, &d, err) == -1 ||
         take_options(args, &d, err) == -1 ||
         command_store_domain(c, &d, err) == -1 ||
-        command_audit(c, 0, "domain set", d.name, err) == -1)
+        command_audit(c, 0, "domain set", d.name, err) == -1 ||
+        take_freezes(c, &d, err) == -1)
         return -1;
     return json_object_update_new(result, domain_json(&d));
 }
@@ -277,6 +285,8 @@ int command_domain_show(struct command *c, const json_t *args, json_t *result,
         return -1;
     json_object_update_new(result, domain_json(&d));
     json_object_set_new(result, "strangers", json_integer(strangers.addresses));
+    if (command_brake_show(c, &d, result, err) == -1)
+        return -1;
     json_object_set_new(result, "accounts", json_integer(totals.accounts));
     json_object_set_new(result, "accounts_local",
                         json_integer(totals.by_route[ROUTE_LOCAL]));

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account/freeze.h"
 #include "account/lifecycle.h"
 #include "account/username.h"
 #include "account/wire.h"
@@ -96,6 +97,7 @@ static int want(struct migrate *m, const char *address, const char *legacy_user,
         !name.domain[0])
         return err_set(err, ERR_SETUP, "not an address: %.200s", address);
     if (command_need_domain(m->c, name.domain, &w->domain, err) == -1 ||
+        freeze_refuse(m->c->db, &w->domain, err) == -1 ||
         (found = account_find(m->c->db, name.address, &w->account, err)) == -1)
         return -1;
     if (!found && fill_new(w, &name, legacy_user, err) == -1)
@@ -238,6 +240,7 @@ static int want_domain(struct migrate *m, const char *name, struct err *err)
     struct domain d;
 
     if (command_need_domain(m->c, name, &d, err) == -1 ||
+        freeze_refuse(m->c->db, &d, err) == -1 ||
         account_each(m->c->db, d.id, want_account, m, err) == -1)
         return -1;
     for (size_t i = 0; i < m->count; i++)

@@ -24,6 +24,8 @@ command_fn command_account_list, command_account_show, command_account_pause,
     command_account_resume, command_account_remove, command_account_accept;
 command_fn command_account_import;
 command_fn command_rollback;
+command_fn command_freeze, command_thaw, command_domain_admit,
+    command_domain_unadmit;
 command_fn command_migrate, command_cutover, command_status, command_audit_list;
 
 /* The domain or account that args name ("name", "address"), or ERR_SETUP "no
@@ -79,6 +81,23 @@ int command_gate_show(struct command *c, const struct account *a, json_t *json,
    "left_behind" into json. */
 int command_rollback_json(struct command *c, const struct account *a,
                           json_t *json, struct err *err);
+
+/* --- command_brake.c */
+/* Options of `domain add` and `set`: admit, admit_rate, cutover, blackout. */
+int command_brake_options(const json_t *args, struct domain *d,
+                          struct err *err);
+/* What every listing of a domain tells, what `domain show` adds, what `account
+   show` and `status` (d NULL: of every domain) tell. */
+void command_brake_domain(const struct domain *d, json_t *json);
+int command_brake_show(struct command *c, const struct domain *d, json_t *json,
+                       struct err *err);
+void command_brake_account(struct command *c, const struct domain *d,
+                           json_t *json);
+int command_brake_status(struct command *c, const struct domain *d,
+                         json_t *json, struct err *err);
+/* ERR_SETUP on a day of the domain's blackout. */
+int command_refuse_blackout(struct command *c, const struct domain *d,
+                            struct err *err);
 
 /* Bring an account that nothing moves any more back to copying: failed and
    paused ones, and those that were never started; others are looked at now.

@@ -68,6 +68,8 @@ int command_status(struct command *c, const json_t *args, json_t *result,
         refused_count(c->db, &refused, err) == -1 ||
         account_each(c->db, d.id, look_at, &o, err) == -1)
         return -1;
+    if (command_brake_status(c, name ? &d : NULL, result, err) == -1)
+        return -1;
     json_object_set_new(result, "totals", totals_json(&totals));
     /* the store knows of their move, this db does not: `db rebuild` */
     json_object_set_new(result, "refused", json_integer(refused));

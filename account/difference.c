@@ -71,7 +71,7 @@ static const struct field account_fields[] = {
     A("sealed", FIELD_BOOL, has_seal),
     A("hash", FIELD_BOOL, has_hash),
     A("legacy_user", FIELD_TEXT, legacy_user),
-    A("wants_flip", FIELD_BOOL, wants_flip),
+    A("wants_flip", FIELD_UNSIGNED, wants_flip),
     A("next_flip_at", FIELD_NUMBER, next_flip_at),
     A("hold_failures", FIELD_UNSIGNED, hold_failures),
     A("set_aside", FIELD_NUMBER, set_aside),

@@ -3,6 +3,8 @@
  */
 #include "cli/cli.h"
 
+#include <string.h>
+
 #include "account/wire.h"
 
 static void print_counts(const json_t *a)
@@ -80,6 +82,12 @@ static void print_account(const json_t *a)
         printf("  %-14s %s: %s (%s)\n", "last error",
                cli_text(a, "last_error_kind"), cli_text(a, "last_error"),
                cli_time(wire_int(a, "last_error_at", 0)));
+    if (wire_bool(a, "frozen"))
+        printf("  %-14s its domain is, see `mailhaul domain show`\n", "FROZEN");
+    if (wire_int(a, "opens_at", 0) &&
+        strcmp(cli_text(a, "route"), "local") != 0)
+        printf("  %-14s %s\n", "flips from",
+               cli_time(wire_int(a, "opens_at", 0)));
     if (json_object_get(a, "created_at")) {
         printf("  %-14s %s\n", "created",
                cli_time(wire_int(a, "created_at", 0)));

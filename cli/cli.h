@@ -55,14 +55,18 @@ const char *cli_time(json_int_t unix_ms);
 /* "2026-03-01", "2026-03-01 12:00[:30]" (local time), "90s", "30m", "2h", "7d"
    ago, or Unix milliseconds; -1 if it is none of them. */
 json_int_t cli_time_parse(const char *text);
+/* A line for each of the holder's "freezes"; how many. */
+int cli_print_freezes(const json_t *holder);
 /* "[#####.....]" of that width, for a share of 0 to 1. As above. */
 const char *cli_bar(double share, int width);
 
 /* --- the subcommands; request holds cmd and the arguments */
 typedef int cli_run_fn(struct cli *cli, json_t *request);
+cli_run_fn cli_freeze, cli_thaw, cli_domain_admit;
 cli_run_fn cli_init, cli_domain_add, cli_domain_set, cli_domain_list,
-    cli_domain_show, cli_remove, cli_account_list, cli_account_show, cli_account_accept,
-    cli_migrate, cli_status, cli_cutover, cli_verify, cli_audit;
+    cli_domain_show, cli_remove, cli_account_list, cli_account_show,
+    cli_account_accept, cli_migrate, cli_status, cli_cutover, cli_verify,
+    cli_audit;
 cli_run_fn cli_account_import, cli_rollback;
 
 #endif

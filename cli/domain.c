@@ -14,10 +14,28 @@ static void print_field(const json_t *d, const char *label, const char *field)
         printf("  %-14s %s\n", label, text);
 }
 
+/* Who is taken in, and when mailboxes flip. */
+static void print_brake(const json_t *d)
+{
+    print_field(d, "window", "cutover_window");
+    print_field(d, "blackout", "blackout");
+    if (wire_int(d, "opens_at", 0))
+        printf("  %-14s %s\n", "flips from",
+               cli_time(wire_int(d, "opens_at", 0)));
+    print_field(d, "admit", "admit");
+    if (wire_int(d, "admit_rate", 0))
+        printf("  %-14s %lld/min\n", "admit rate",
+               (long long)wire_int(d, "admit_rate", 0));
+    if (wire_int(d, "admitted", 0))
+        printf("  %-14s %lld\n", "admitted",
+               (long long)wire_int(d, "admitted", 0));
+}
+
 static void print_domain(const json_t *d)
 {
     printf("%s%s\n", cli_text(d, "name"),
            wire_bool(d, "enabled") ? "" : " (disabled)");
+    cli_print_freezes(d);
     print_field(d, "imap", "imap");
     print_field(d, "pop3", "pop3");
     print_field(d, "smtp", "smtp");
@@ -25,6 +43,7 @@ static void print_domain(const json_t *d)
     print_field(d, "sieve", "sieve");
     print_field(d, "serve", "serve");
     print_field(d, "cutover", "cutover");
+    print_brake(d);
     print_field(d, "username", "username");
     print_field(d, "master user", "master_user");
     print_field(d, "on flip", "on_flip");

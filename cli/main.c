@@ -40,7 +40,14 @@ static const struct cli_option domain_options[] = {
     {"submission", OPTION_TEXT, "URL   kept, not served yet"},
     {"sieve", OPTION_TEXT, "URL   kept, not served yet"},
     {"serve", OPTION_TEXT, "after-copy"},
-    {"cutover", OPTION_TEXT, "auto|manual   when a mailbox flips"},
+    {"cutover", OPTION_TEXT,
+     "auto|manual|WINDOWS   when a mailbox flips:\n"
+     "      \"Sa-Su 22:00-05:00, We 01:00-04:00 Europe/Berlin\""},
+    {"blackout", OPTION_TEXT,
+     "DAYS   nothing flips: \"2026-12-24..2026-12-26 2027-01-01\""},
+    {"admit", OPTION_TEXT,
+     "1%|all|list   who is taken in at a login (all); `domain admit`"},
+    {"admit-rate", OPTION_TEXT, "N/min|none   how many a minute (none)"},
     {"username", OPTION_TEXT,
      "TEMPLATE   name on the old server, from "
      "{address} {local} {domain}"},
@@ -56,6 +63,20 @@ static const struct cli_option domain_options[] = {
 
 static const struct cli_option domain_option[] = {
     {"domain", OPTION_TEXT, "D   only of this domain"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option freeze_options[] = {
+    {"domain", OPTION_TEXT, "D   only this domain"},
+    {"host", OPTION_TEXT, "H   only domains whose old servers are on H"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option admit_options[] = {
+    {"file", OPTION_TEXT, "FILE   one address a line; - is stdin"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option cutover_options[] = {
+    {"domain", OPTION_TEXT, "D   every copied account of this domain"},
+    {"now", OPTION_FLAG, "also on a day of the blackout"},
     {NULL, OPTION_FLAG, NULL}};
 
 static const struct cli_option import_options[] = {
@@ -111,6 +132,12 @@ static const struct cli_command commands[] = {
      cli_domain_show},
     {"domain disable", "NAME", "take nobody in, pass through", no_options,
      "name", 1, 1, cli_domain_show},
+    {"domain admit", "NAME [ADDRESS...] [--file FILE]",
+     "take these in, whatever --admit says; list them", admit_options, "words",
+     1, 100000, cli_domain_admit},
+    {"domain unadmit", "NAME [ADDRESS...] [--file FILE]",
+     "name them no more; who is in stays in", admit_options, "words", 1, 100000,
+     cli_domain_admit},
     {"domain remove", "NAME", "forget a domain without accounts", no_options,
      "name", 1, 1, cli_remove},
     {"account list", "[--domain D]", "all accounts", domain_option, NULL, 0, 0,
@@ -138,8 +165,13 @@ static const struct cli_command commands[] = {
     {"verify", "ADDRESS | --domain D",
      "compare both sides, exit 1 on a difference", verify_options, "address", 0,
      1, cli_verify},
-    {"cutover", "ADDRESS | --domain D", "flip now", domain_option, "address", 0,
-     1, cli_cutover},
+    {"cutover", "ADDRESS | --domain D [--now]", "flip now", cutover_options,
+     "address", 0, 1, cli_cutover},
+    {"freeze", "[--domain D | --host H]",
+     "nothing new is taken in, copied or flipped; the rest goes on",
+     freeze_options, NULL, 0, 0, cli_freeze},
+    {"thaw", "[--domain D | --host H]", "end a freeze; without options: all",
+     freeze_options, NULL, 0, 0, cli_thaw},
     {"rollback", "ADDRESS | --domain D [--changes] [--wait]",
      "take new mail back to the old server, which serves again",
      rollback_options, "address", 0, 1, cli_rollback},

@@ -111,14 +111,16 @@ enum standing { STANDS_MOVING, STANDS_DONE, STANDS_FAILED };
 
 static enum standing standing_of(const json_t *a)
 {
-    bool flips = strcmp(cli_text(a, "cutover"), "auto") == 0 ||
-                 wire_bool(a, "wants_flip");
+    /* a window that opens on Saturday is not waited for */
+    bool flips = wire_bool(a, "window_open") || wire_bool(a, "wants_flip");
     const char *copy = cli_text(a, "copy");
 
     if (strcmp(copy, "failed") == 0 || strcmp(copy, "paused") == 0)
         return STANDS_FAILED;
     if (strcmp(cli_text(a, "route"), "local") == 0)
         return STANDS_DONE;
+    if (wire_bool(a, "frozen"))
+        return STANDS_FAILED;
     if (strcmp(copy, "delta") != 0)
         return STANDS_MOVING;
     if (wire_int(a, "set_aside", 0) > 0)
@@ -173,7 +175,9 @@ static int wait_for_all(struct cli *cli, json_t *accounts)
             rc = CLI_BAD;
             fprintf(stderr, "%smailhaul: %s: %s %s\n",
                     isatty(STDOUT_FILENO) ? "\n" : "", cli_text(a, "address"),
-                    cli_text(a, "copy"), cli_text(a, "last_error"));
+                    cli_text(a, "copy"),
+                    wire_bool(a, "frozen") ? "frozen"
+                                           : cli_text(a, "last_error"));
         }
     }
     if (!cli->is_json && isatty(STDOUT_FILENO))

@@ -128,8 +128,8 @@ static int print_stuck(const json_t *status)
 
 static int print_all(const json_t *status, const struct rate *rate)
 {
-    return print_totals(status, rate) + print_moving(status) +
-           print_stuck(status);
+    return cli_print_freezes(status) + print_totals(status, rate) +
+           print_moving(status) + print_stuck(status);
 }
 
 static bool is_copying(const json_t *status)
