@@ -7,5 +7,8 @@
 #include <stdint.h>
 
 int64_t clock_unix_ms(void); /* milliseconds since 1970, UTC */
+/* Milliseconds since the machine started: the same in all its processes, and
+   nobody sets it. */
+int64_t clock_boot_ms(void);
 
 #endif

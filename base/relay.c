@@ -265,6 +265,24 @@ void relay_drain(struct relay *r, const char *farewell, int64_t wait_ms)
         relay_enter(r, RS_ENDING, RELAY_BACKEND_CLOSED, wait_ms);
 }
 
+void relay_cut(struct relay *r, const char *farewell)
+{
+    if (r->state == RS_OVER)
+        return;
+    r->state = RS_OVER;
+    timer_free(&r->timer);
+    conn_free(&r->backend.conn);
+    if (r->client.conn == NULL)
+        return;
+    if (conn_output_bytes(r->client.conn) > 0) {
+        conn_free(&r->client.conn); /* nobody waits for who does not read */
+        return;
+    }
+    if (farewell != NULL && !r->backend_in_line)
+        conn_write(r->client.conn, farewell, strlen(farewell));
+    conn_finish(&r->client.conn);
+}
+
 uint64_t relay_bytes_to_client(const struct relay *relay)
 {
     return relay->backend.forwarded;

@@ -43,6 +43,12 @@ bool relay_is_quiet(const struct relay *relay, int64_t quiet_ms);
    relay_fn follows with RELAY_BACKEND_CLOSED. */
 void relay_drain(struct relay *relay, const char *farewell, int64_t wait_ms);
 
+/* End it at once: the backend is closed without another word; `farewell` goes
+   to the client if not NULL, if what came before it ended with LF, and if
+   nothing waits before it. relay_fn is not called any more; relay_free()
+   follows. */
+void relay_cut(struct relay *relay, const char *farewell);
+
 /* Payload bytes forwarded so far. */
 uint64_t relay_bytes_to_client(const struct relay *relay);
 uint64_t relay_bytes_to_backend(const struct relay *relay);

@@ -15,6 +15,7 @@
 #include "account/provision.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "login-proxy/verified.h"
 
 /* --- a generation */
 
@@ -276,8 +277,10 @@ static int start(struct master *m, struct err *err)
 {
     if (open_log(m->now->conf, err) == -1 || lock_state_dir(m, err) == -1 ||
         provision_prepare(m->now->conf, err) == -1 ||
-        master_listen_unix(m, err) == -1)
+        master_listen_unix(m, err) == -1 ||
+        (m->verified_fd = verified_make_fd(err)) == -1)
         return -1;
+    seal_random(m->verified_key, sizeof(m->verified_key));
     secret_guard_process();
     signal(SIGPIPE, SIG_IGN);
     m->loop = loop_new();
@@ -298,7 +301,8 @@ int master_run(const char *conf_path, bool in_foreground)
                        .up_fd = -1,
                        .lock_fd = -1,
                        .state_fd = -1,
-                       .control_fd = -1};
+                       .control_fd = -1,
+                       .verified_fd = -1};
     struct conf *conf;
     struct err err;
 

@@ -81,6 +81,8 @@ struct master {
     char *program;          /* owned; our executable */
     struct generation *now; /* owned */
     int lock_fd, state_fd, control_fd;
+    int verified_fd; /* what login processes remember, and its key */
+    uint8_t verified_key[SEAL_KEY_SIZE];
     struct master_slot *slots;
     struct master_child *children;
     struct timer *end; /* kills what has not ended */

@@ -109,6 +109,12 @@ static int collect_fds(const struct master *m, enum child_kind kind, int *fds,
             fds[count++] = witness;
         }
     }
+    if (kind == CHILD_LOGIN) {
+        json_array_append_new(listeners,
+                              json_pack("{s:i,s:i}", "fd", ROLE_CONF_FD + count,
+                                        "index", ROLE_VERIFIED));
+        fds[count++] = m->verified_fd;
+    }
     for (unsigned i = 0; i < g->listener_count; i++) {
         unsigned index = g->listeners[i].index;
 
@@ -122,9 +128,10 @@ static int collect_fds(const struct master *m, enum child_kind kind, int *fds,
     return count;
 }
 
-static json_t *role_message(const struct generation *g, enum child_kind kind,
+static json_t *role_message(const struct master *m, enum child_kind kind,
                             json_t *listeners)
 {
+    const struct generation *g = m->now;
     json_t *message =
         json_pack("{s:s,s:s,s:i,s:o}", "m", "role", "role", kind_names[kind],
                   "generation", g->number, "listeners", listeners);
@@ -132,6 +139,9 @@ static json_t *role_message(const struct generation *g, enum child_kind kind,
     if ((kind == CHILD_LOGIN || kind == CHILD_JOBS) && g->local_password.bytes)
         wire_put_bytes(message, "local_password", g->local_password.bytes,
                        g->local_password.length);
+    if (kind == CHILD_LOGIN)
+        wire_put_bytes(message, "verified_key", m->verified_key,
+                       sizeof(m->verified_key));
     if (kind == CHILD_JOBS) {
         wire_put_bytes(message, "private_key", g->private_key.bytes,
                        g->private_key.length);
@@ -197,7 +207,7 @@ static int spawn(struct master *m, enum child_kind kind, struct err *err)
     }
     c = master_child_add(m, kind, pid);
     c->channel = channel_new_take(m->loop, fd, on_message, on_closed, c);
-    channel_send_take(c->channel, role_message(g, kind, listeners), -1);
+    channel_send_take(c->channel, role_message(m, kind, listeners), -1);
     log_debug("%s[%d] started generation=%d", kind_names[kind], (int)pid,
               g->number);
     return 0;

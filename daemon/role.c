@@ -92,6 +92,9 @@ static int take_first_message(struct role *role, struct err *err)
     take_secret(message, "key", &role->key_pem);
     role->has_public_key = wire_bytes(message, "public_key", role->public_key,
                                       SEAL_KEY_SIZE) == SEAL_KEY_SIZE;
+    role->has_verified_key =
+        wire_bytes(message, "verified_key", role->verified_key,
+                   SEAL_KEY_SIZE) == SEAL_KEY_SIZE;
     if (wire_bytes(message, "private_key", key, sizeof(key)) == SEAL_KEY_SIZE)
         secret_set(&role->private_key, key, sizeof(key));
     explicit_bzero(key, sizeof(key));

@@ -8,10 +8,12 @@
  *   generation   counts the readings of the configuration
  *   listeners    array of {fd, index}: index into conf->listen; for state
  *                index -1 is state.sock, -2 control.sock, -3
- *                the witness journal (absent: no store)
+ *                the witness journal (absent: no store); for login index -4
+ *                is the table of verified pairs
  *   certificate, key     PEM texts: login, smtp (absent: no TLS)
  *   public_key           login, smtp, state
  *   private_key          jobs
+ *   verified_key         login: of that table
  *   local_password       login, jobs: of conf->local.master_user (absent: none)
  *
  * Later, master -> role: "drain" (end when the last session has ended); and
@@ -42,6 +44,7 @@
 #define ROLE_STATE_SOCKET   (-1)
 #define ROLE_CONTROL_SOCKET (-2)
 #define ROLE_WITNESS        (-3)
+#define ROLE_VERIFIED       (-4) /* no socket: login's table of verified pairs */
 
 struct role_listener {
     int fd;
@@ -58,6 +61,8 @@ struct role {
     unsigned listener_count;
     bool has_public_key;
     uint8_t public_key[SEAL_KEY_SIZE];
+    bool has_verified_key;
+    uint8_t verified_key[SEAL_KEY_SIZE];
     struct secret private_key;    /* empty unless given */
     struct secret local_password; /* the same; of conf->local.master_user */
     struct secret certificate_pem, key_pem;

@@ -44,8 +44,11 @@ static int listen_all(struct login_role *l, struct err *err)
 {
     for (unsigned i = 0; i < l->role->listener_count; i++) {
         const struct role_listener *given = &l->role->listeners[i];
-        const struct conf_listen *c = &l->role->conf->listen[given->index];
+        const struct conf_listen *c;
 
+        if (given->index < 0)
+            continue;
+        c = &l->role->conf->listen[given->index];
         if (c->protocol != CONF_IMAP && c->protocol != CONF_POP3)
             return err_set(err, ERR_SETUP, "port %u: not served by login",
                            c->port);
@@ -54,6 +57,28 @@ static int listen_all(struct login_role *l, struct err *err)
                      c->plain_auth);
     }
     return 0;
+}
+
+/* Without a master user there is no use for what is remembered. */
+static int open_verified(const struct role *role, struct login_options *o,
+                         struct err *err)
+{
+    const struct conf *conf = role->conf;
+
+    if (!role->local_password.bytes)
+        return 0;
+    o->local_master = conf->local.master_user;
+    o->local_master_password = &role->local_password;
+    if (!role->has_verified_key || conf->login.remember_minutes == 0)
+        return 0;
+    for (unsigned i = 0; i < role->listener_count; i++)
+        if (role->listeners[i].index == ROLE_VERIFIED) {
+            o->verified =
+                verified_open(role->listeners[i].fd, role->verified_key,
+                              conf->login.remember_minutes, err);
+            close(role->listeners[i].fd);
+        }
+    return o->verified ? 0 : -1;
 }
 
 int role_login_start(struct role *role, struct err *err)
@@ -72,6 +97,7 @@ int role_login_start(struct role *role, struct err *err)
     if (role_tls(role, &o.tls, &o.legacy_tls, err) == -1 ||
         take_url(role->conf->local.imap, &o.local_imap, err) == -1 ||
         take_url(role->conf->local.pop3, &o.local_pop3, err) == -1 ||
+        open_verified(role, &o, err) == -1 ||
         !(o.dns = dns_new(role->loop, err)))
         return -1;
     o.local_tls = o.legacy_tls;

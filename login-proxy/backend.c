@@ -30,6 +30,7 @@ static void backend_delete(void *ctx)
     imap_resp_release(&b->resp);
     buf_release(&b->untagged);
     free(b->user);
+    free(b->as);
     free(b->greeting);
     free(b);
 }
@@ -135,6 +136,7 @@ struct backend *backend_start(const struct backend_query *query, backend_fn *fn,
     b->loop = query->loop;
     b->server = *query->server;
     b->user = mem_dup_text(query->user);
+    b->as = mem_dup_text(query->as);
     b->password = query->password;
     b->answer_ms = query->answer_ms;
     b->wants_stat = query->wants_stat;

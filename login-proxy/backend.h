@@ -21,7 +21,8 @@ struct backend_query {
     struct dns *dns;
     struct tls_client *tls;
     const struct mail_url *server; /* copied; MAIL_IMAP or MAIL_POP3 */
-    const char *user;              /* copied */
+    const char *user;              /* copied, as is the next */
+    const char *as; /* whose mailbox, if user may act for others; NULL: his */
     const struct secret *password; /* borrowed until the answer */
     int64_t answer_ms;             /* for each step */
     bool wants_stat;               /* POP3: STAT must be good too */

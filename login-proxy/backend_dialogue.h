@@ -16,7 +16,8 @@ struct backend {
     struct conn *conn; /* owned */
     struct loop *loop; /* borrowed */
     struct mail_url server;
-    char *user;                    /* owned */
+    char *user;                    /* owned, as is the next */
+    char *as;                      /* NULL: himself; goes by PLAIN only */
     const struct secret *password; /* borrowed */
     int64_t answer_ms;
     bool wants_stat;

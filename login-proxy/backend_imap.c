@@ -44,7 +44,7 @@ static void send_plain(struct backend *b, const char *before)
 
     buf_init(&line, LINE_MAX_BYTES);
     buf_append_text(&line, before);
-    sasl_plain_encode(&line, b->user, b->password);
+    sasl_plain_encode(&line, b->as, b->user, b->password);
     buf_append_text(&line, "\r\n");
     backend_send_wiped(b, &line);
 }
@@ -118,7 +118,7 @@ static void choose_login(struct backend *b)
 {
     const struct imap_caps *caps = &b->caps;
     bool is_quotable =
-        quote_is_possible(b->user, strlen(b->user)) &&
+        b->as == NULL && quote_is_possible(b->user, strlen(b->user)) &&
         quote_is_possible(b->password->bytes, b->password->length);
 
     if (!caps->has_login_disabled && is_quotable) {
@@ -129,6 +129,8 @@ static void choose_login(struct backend *b)
         send_plain(b, "L AUTHENTICATE PLAIN ");
     } else if (caps->has_plain) {
         backend_imap_enter(b, BI_AUTHENTICATE);
+    } else if (b->as != NULL) {
+        backend_fail(b, BACKEND_TEMPORARY, ERR_SETUP, "does not offer PLAIN");
     } else if (caps->has_login_disabled) {
         backend_fail(b, BACKEND_TEMPORARY, ERR_SETUP,
                      "offers no way to log in without TLS");

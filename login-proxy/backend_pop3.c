@@ -3,6 +3,7 @@
  *
  * GREETING -> (STLS -> TLS) -> USER -> PASS (-> STAT) -> END
  * USER unknown or refused -> AUTH -> RESPONSE (-> STAT) -> END
+ * to act as somebody else: GREETING -> (STLS -> TLS) -> AUTH -> ...
  */
 #include "login-proxy/backend_dialogue.h"
 
@@ -34,6 +35,7 @@ _Static_assert(sizeof state_names / sizeof state_names[0] == BP_COUNT,
                "a name for each state");
 
 #define LINE_MAX_BYTES 8192
+#define INITIAL_MAX    255
 
 static void send_secret(struct backend *b, bool is_response)
 {
@@ -41,12 +43,30 @@ static void send_secret(struct backend *b, bool is_response)
 
     buf_init(&line, LINE_MAX_BYTES);
     if (is_response) {
-        sasl_plain_encode(&line, b->user, b->password);
+        sasl_plain_encode(&line, b->as, b->user, b->password);
     } else {
         buf_append_text(&line, "PASS ");
         buf_append(&line, b->password->bytes, b->password->length);
     }
     buf_append_text(&line, "\r\n");
+    backend_send_wiped(b, &line);
+}
+
+/* The response goes with it where a line may be so long (RFC 5034 4). */
+static void send_auth(struct backend *b)
+{
+    struct buf line;
+
+    buf_init(&line, INITIAL_MAX);
+    buf_append_text(&line, "AUTH PLAIN ");
+    if (b->as == NULL ||
+        sasl_plain_encode(&line, b->as, b->user, b->password) == -1 ||
+        buf_append_text(&line, "\r\n") == -1) {
+        buf_wipe(&line);
+        conn_printf(b->conn, "AUTH PLAIN\r\n");
+        return;
+    }
+    b->state = BP_RESPONSE;
     backend_send_wiped(b, &line);
 }
 
@@ -62,7 +82,7 @@ static void backend_pop3_enter(struct backend *b, enum backend_pop3_state next)
     case BP_TLS: conn_start_tls(b->conn); break;
     case BP_USER: conn_printf(b->conn, "USER %s\r\n", b->user); break;
     case BP_PASS: send_secret(b, false); break;
-    case BP_AUTH: conn_printf(b->conn, "AUTH PLAIN\r\n"); break;
+    case BP_AUTH: send_auth(b); break;
     case BP_RESPONSE: send_secret(b, true); break;
     case BP_STAT: conn_printf(b->conn, "STAT\r\n"); break;
     case BP_GREETING:
@@ -105,12 +125,17 @@ static void on_login_good(struct backend *b, const struct pop3_reply *reply)
         backend_succeed(b);
 }
 
+static enum backend_pop3_state first_step(const struct backend *b)
+{
+    return b->as != NULL ? BP_AUTH : BP_USER;
+}
+
 static void on_good(struct backend *b, const struct pop3_reply *reply)
 {
     switch ((enum backend_pop3_state)b->state) {
     case BP_GREETING:
-        backend_pop3_enter(b,
-                           b->server.tls == TLS_STARTTLS ? BP_STLS : BP_USER);
+        backend_pop3_enter(b, b->server.tls == TLS_STARTTLS ? BP_STLS
+                                                            : first_step(b));
         break;
     case BP_STLS: backend_pop3_enter(b, BP_TLS); break;
     case BP_USER: backend_pop3_enter(b, BP_PASS); break;
@@ -168,7 +193,7 @@ static void backend_pop3_on_input(struct backend *b)
 static void backend_pop3_on_ready(struct backend *b)
 {
     if (b->state == BP_TLS)
-        backend_pop3_enter(b, BP_USER);
+        backend_pop3_enter(b, first_step(b));
 }
 
 const struct backend_dialogue backend_pop3_dialogue = {

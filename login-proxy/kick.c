@@ -287,3 +287,37 @@ void kick_release(struct kick *kick, int64_t account_id, int64_t epoch)
     if (hold != NULL && hold->epoch <= epoch)
         hold_drop(hold);
 }
+
+static struct tracked *find_account(struct kick *kick, int64_t account_id)
+{
+    struct tracked *t = *bucket_of(kick, account_id);
+
+    while (t != NULL && t->account_id != account_id)
+        t = t->next;
+    return t;
+}
+
+static struct tracked *find_stranger(struct kick *kick, const char *address)
+{
+    struct tracked *t = *strangers_of(kick, address);
+
+    while (t != NULL && strcmp(t->address, address) != 0)
+        t = t->next;
+    return t;
+}
+
+void kick_out(struct kick *kick, int64_t account_id, const char *address,
+              const char *reason)
+{
+    struct tracked *t;
+
+    /* the end of one may be the end of another: no place in a list is kept */
+    while ((account_id > 0 && (t = find_account(kick, account_id)) != NULL) ||
+           (t = find_stranger(kick, address)) != NULL) {
+        kick_remove(kick, t);
+        if (t->kind == TRACK_LOGIN)
+            t->ops->leave(t->ctx);
+        else
+            t->ops->cut(t->ctx, reason);
+    }
+}

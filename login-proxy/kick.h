@@ -28,6 +28,9 @@ struct track_ops {
     bool (*is_quiet)(void *ctx, int64_t quiet_ms);
     /* TRACK_IMAP: end within wait_ms; kick_remove() follows later */
     void (*end)(void *ctx, int64_t wait_ms);
+    /* TRACK_IMAP, TRACK_POP3: end now, whatever is under way; it is not tracked
+       any more. NULL where there is only TRACK_LOGIN. */
+    void (*cut)(void *ctx, const char *reason);
 };
 
 /* Embedded in what is tracked; zeroed: not tracked. */
@@ -69,6 +72,10 @@ void kick_remove(struct kick *kick, struct tracked *t);
    now on. */
 void kick_adopt(struct kick *kick, int64_t account_id, const char *address);
 void kick_hold(struct kick *kick, const struct directory_hold *told);
+/* All of the account and all strangers of that address: who is spliced ends
+   now, and who is logging in leaves. */
+void kick_out(struct kick *kick, int64_t account_id, const char *address,
+              const char *reason);
 void kick_release(struct kick *kick, int64_t account_id, int64_t epoch);
 
 #endif

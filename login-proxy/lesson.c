@@ -192,14 +192,14 @@ static void lesson_on_backend(void *ctx, const struct backend_answer *answer)
     }
 }
 
-/* A hold: the next good login teaches it. Who waits asks the state process
-   again and does not get here while the account is held. */
+/* A hold, or a kick: the next good login teaches it. Who waits asks the state
+   process again and does not get here while the account is held. */
 static void lesson_on_leave(void *ctx)
 {
     struct lesson *l = ctx;
     struct err err;
 
-    err_set(&err, ERR_RETRY, "the account is being moved");
+    err_set(&err, ERR_RETRY, "the account is being changed");
     lesson_fail(l, BACKEND_TEMPORARY, &err);
 }
 

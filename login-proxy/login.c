@@ -1,6 +1,7 @@
 #include "login-proxy/login.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -23,9 +24,32 @@ static void login_on_release(void *ctx, int64_t account_id, int64_t epoch)
     kick_release(login->kick, account_id, epoch);
 }
 
+static void login_on_kick(void *ctx, int64_t account_id, const char *address,
+                          const char *service, const char *reason)
+{
+    struct login *login = ctx;
+
+    if (strcmp(service, "submission") == 0)
+        return; /* none of ours */
+    if (login->options.verified != NULL)
+        verified_forget(login->options.verified, account_id);
+    kick_out(login->kick, account_id, address, reason);
+}
+
+static void login_on_forget(void *ctx, int64_t account_id, const char *address)
+{
+    struct login *login = ctx;
+
+    (void)address;
+    if (login->options.verified != NULL)
+        verified_forget(login->options.verified, account_id);
+}
+
 static const struct directory_ops login_directory_ops = {
     .on_hold = login_on_hold,
     .on_release = login_on_release,
+    .on_kick = login_on_kick,
+    .on_forget = login_on_forget,
 };
 
 static void set_default(int64_t *value, int64_t usual)
@@ -128,5 +152,6 @@ void login_free(struct login **login_ref)
     kick_free(&login->kick);
     directory_free(&login->directory);
     prints_free(&login->prints);
+    verified_close(&login->options.verified);
     free(login);
 }

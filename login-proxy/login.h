@@ -13,6 +13,7 @@
 #include "base/dns.h"
 #include "base/loop.h"
 #include "base/tls.h"
+#include "login-proxy/verified.h"
 #include "proto/mail_url.h"
 
 struct login;
@@ -29,6 +30,10 @@ struct login_options {
     struct tls_client *local_tls;
     struct mail_url local_imap; /* host empty where there is none */
     struct mail_url local_pop3;
+    /* who may act for others on local; NULL: nobody */
+    const char *local_master;
+    const struct secret *local_master_password;
+    struct verified *verified; /* taken; NULL: nothing is remembered */
     uint8_t seal_public_key[SEAL_KEY_SIZE];
     int64_t quiet_ms;      /* of a session that is held (300) */
     int64_t force_ms;      /* then it is cut (5000) */

@@ -18,6 +18,7 @@ struct login {
     struct directory *directory;  /* owned, as all that follows */
     struct kick *kick;
     struct prints *prints;
+    int64_t master_rests_until_ms; /* local has refused the master user */
     struct listener *listeners;
     struct session *sessions; /* see session.h */
     struct lesson *lessons;   /* see lesson.h */

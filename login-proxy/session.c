@@ -46,6 +46,7 @@ static void session_delete(void *ctx)
         s->dialogue->free(s->dialogue_state);
     free(s->user);
     free(s->address);
+    free(s->kick_reason);
     free(s);
 }
 

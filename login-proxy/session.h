@@ -65,6 +65,7 @@ struct session {
     char *address;      /* owned: canonical, the same */
     bool is_local;      /* spliced to local */
     const char *reason; /* of the end, a literal */
+    char *kick_reason;  /* owned: why it was "kicked" */
 };
 
 /* Between session.c and session_login.c: */

@@ -16,6 +16,8 @@ struct attempt {
     unsigned starts;
     bool has_checked;              /* legacy was asked after local's refusal */
     bool is_lesson_due;            /* once in: teach this password */
+    bool is_by_master;             /* local's master user logs in for us */
+    char *master_trouble;          /* owned: why he could not; NULL: he may */
     struct directory_query *query; /* owned in ASK */
     struct backend *backend;       /* owned in BACKEND */
     struct proof *proof;           /* owned in PROVE */

@@ -13,7 +13,10 @@
 
 #define STARTS_MAX 8 /* of one attempt, when holds and flips come between */
 
-#define FAREWELL "* BYE Mailbox is moving, please reconnect\r\n"
+#define FAREWELL     "* BYE Mailbox is moving, please reconnect\r\n"
+#define FAREWELL_CUT "* BYE Session ended, please log in again\r\n"
+
+#define MASTER_RESTS_MS 60000 /* after local has refused him */
 
 static void attempt_drop_backend(struct attempt *a)
 {
@@ -37,6 +40,7 @@ void attempt_free(struct session *s)
         directory_cancel(&a->query);
     attempt_drop_backend(a);
     secret_wipe(&a->password);
+    free(a->master_trouble);
     free(a);
 }
 
@@ -98,6 +102,15 @@ void session_on_told_to_end(void *ctx, int64_t wait_ms)
     relay_drain(s->relay, s->may_say_bye ? FAREWELL : NULL, wait_ms);
 }
 
+static void session_on_told_to_go(void *ctx, const char *reason)
+{
+    struct session *s = ctx;
+
+    relay_cut(s->relay, s->may_say_bye ? FAREWELL_CUT : NULL);
+    s->kick_reason = mem_dup_text(reason);
+    session_finish(s, "kicked");
+}
+
 /* A hold: the backend is dropped, the client waits for the new answer. */
 static void session_on_told_to_leave(void *ctx)
 {
@@ -111,6 +124,7 @@ const struct track_ops session_track_ops = {
     .leave = session_on_told_to_leave,
     .is_quiet = session_is_quiet,
     .end = session_on_told_to_end,
+    .cut = session_on_told_to_go,
 };
 
 enum track_kind session_spliced_kind(const struct session *s)
@@ -129,6 +143,52 @@ static void count_login(const struct session *s)
               side);
 }
 
+/* ---- pairs that local has accepted ---- */
+
+static struct verified_pair pair_of(const struct attempt *a)
+{
+    struct verified_pair pair = {.account_id = a->answer.account_id,
+                                 .epoch = a->answer.epoch,
+                                 .version = a->answer.version,
+                                 .address = attempt_address(a),
+                                 .password = &a->password};
+
+    return pair;
+}
+
+static bool may_enter_by_master(const struct session *s)
+{
+    const struct login *login = s->login;
+    const struct attempt *a = s->attempt;
+    struct verified_pair pair = pair_of(a);
+
+    return !attempt_is_towards_legacy(a) && login->options.verified != NULL &&
+           login->options.local_master != NULL && a->master_trouble == NULL &&
+           loop_now_ms(login->options.loop) >= login->master_rests_until_ms &&
+           verified_has(login->options.verified, &pair);
+}
+
+/* In on local. By his own password where the master user could not: that was
+   not the user's fault, and others would be kept waiting by it too. */
+static void note_verified(struct session *s)
+{
+    struct login *login = s->login;
+    const struct attempt *a = s->attempt;
+    struct verified_pair pair = pair_of(a);
+    int64_t now = loop_now_ms(login->options.loop);
+
+    if (login->options.verified == NULL || a->is_by_master)
+        return;
+    if (a->master_trouble != NULL && now >= login->master_rests_until_ms) {
+        login->master_rests_until_ms = now + MASTER_RESTS_MS;
+        log_warn("login master=\"%s\" is not let in by local, users log in "
+                 "themselves for %d s: %s",
+                 log_safe(login->options.local_master), MASTER_RESTS_MS / 1000,
+                 a->master_trouble);
+    }
+    verified_put(login->options.verified, &pair);
+}
+
 void session_splice(struct session *s, struct conn **conn,
                     const struct backend_answer *backend)
 {
@@ -140,6 +200,8 @@ void session_splice(struct session *s, struct conn **conn,
                      !backend->caps.has_compress;
     if (s->is_local && a->answer.password_state != PASSWORD_CONFIRMED)
         directory_confirm(s->login->directory, a->answer.account_id);
+    if (s->is_local)
+        note_verified(s);
     if (a->is_lesson_due)
         session_teach_beside(s);
     session_enter(s, SESSION_SPLICED);
@@ -157,6 +219,22 @@ void session_splice(struct session *s, struct conn **conn,
 }
 
 /* ---- the backend ---- */
+
+static void session_connect(struct session *s);
+
+/* The master user is not in: the user himself, as if nothing was remembered.
+   False where that would change nothing. */
+static bool try_himself(struct session *s, const struct backend_answer *answer)
+{
+    struct attempt *a = s->attempt;
+
+    if (!a->is_by_master || answer->outcome == BACKEND_IN_USE ||
+        answer->outcome == BACKEND_LOGIN_DELAY)
+        return false;
+    a->master_trouble = mem_dup_text(answer->err->text);
+    session_connect(s);
+    return true;
+}
 
 static void session_on_refused(struct session *s,
                                const struct backend_answer *answer)
@@ -195,6 +273,8 @@ static void session_on_backend(void *ctx, const struct backend_answer *answer)
     struct attempt *a = s->attempt;
 
     a->backend = NULL;
+    if (answer->outcome != BACKEND_IN && try_himself(s, answer))
+        return;
     if (answer->outcome != BACKEND_IN) {
         session_on_refused(s, answer);
         return;
@@ -231,6 +311,12 @@ static void session_connect(struct session *s)
         .answer_ms = s->login->options.backend_ms,
     };
 
+    a->is_by_master = may_enter_by_master(s);
+    if (a->is_by_master) {
+        query.as = query.user;
+        query.user = s->login->options.local_master;
+        query.password = s->login->options.local_master_password;
+    }
     if (server->host[0] == '\0') {
         session_fail(s, LOGIN_TEMPORARY, "no server for this protocol");
         return;

@@ -40,8 +40,7 @@ static struct lesson_subject subject_of(const struct session *s)
         .legacy_user = session_legacy_user(s),
         .via = s->protocol == MAIL_POP3 ? "pop3" : "imap",
         .password = &a->password,
-        .account_id =
-            a->answer.answer == ROUTE_TO_LEGACY ? a->answer.account_id : 0,
+        .account_id = a->answer.account_id,
         .epoch = a->answer.epoch,
         .server = a->answer.legacy_imap.host[0] != '\0'
                       ? &a->answer.legacy_imap

@@ -61,21 +61,22 @@ enum parse_result sasl_plain_decode(struct slice base64,
     return result;
 }
 
-int sasl_plain_encode(struct buf *out, const char *user,
+int sasl_plain_encode(struct buf *out, const char *as, const char *user,
                       const struct secret *password)
 {
     char bytes[SASL_RESPONSE_MAX];
     char encoded[ENCODED_MAX + 1];
-    size_t user_length = strlen(user);
-    size_t length = 1 + user_length + 1 + password->length;
+    size_t as_size = as != NULL ? strlen(as) + 1 : 1;
+    size_t user_size = strlen(user) + 1;
+    size_t length = as_size + user_size + password->length;
     int result;
 
     if (length > sizeof bytes)
         return -1;
-    bytes[0] = '\0';
-    memcpy(bytes + 1, user, user_length + 1);
+    memcpy(bytes, as != NULL ? as : "", as_size);
+    memcpy(bytes + as_size, user, user_size);
     if (password->length > 0)
-        memcpy(bytes + 1 + user_length + 1, password->bytes, password->length);
+        memcpy(bytes + as_size + user_size, password->bytes, password->length);
     base64_encode(bytes, length, encoded);
     result = buf_append(out, encoded, BASE64_SIZE(length));
     explicit_bzero(bytes, sizeof bytes);

@@ -24,8 +24,9 @@ enum parse_result sasl_plain_decode(struct slice base64,
                                     struct sasl_name *user_out,
                                     struct secret *password_out);
 
-/* Append the PLAIN response in base64. -1 if it does not fit. */
-int sasl_plain_encode(struct buf *out, const char *user,
+/* Append the PLAIN response in base64: user logs in with his password, to act
+   as `as` (NULL: himself). -1 if it does not fit. */
+int sasl_plain_encode(struct buf *out, const char *as, const char *user,
                       const struct secret *password);
 
 /* The two responses of LOGIN. */

@@ -43,6 +43,7 @@ struct stage {
     int state_listen;
     int state; /* the channel with the login process */
     pid_t child;
+    int64_t version; /* of the passwords, in answers */
 };
 
 static inline uint16_t port_of(int fd)
@@ -308,14 +309,15 @@ static inline void state_answer(struct stage *st, const char *question,
              port_of(st->legacy_imap));
     snprintf(pop3, sizeof pop3, "pop3://127.0.0.1:%u",
              port_of(st->legacy_pop3));
-    state_say(st, json_pack("{s:s, s:I, s:s, s:i, s:i, s:s, s:s, s:s, s:s, "
-                            "s:s, s:s}",
-                            "m", "answer", "id",
-                            (json_int_t)wire_int(asked, "id", -1), "answer",
-                            answer, "account", account, "epoch", epoch,
-                            "password_state", password_state, "address",
-                            ADDRESS, "legacy_user", "anna", "local_user",
-                            ADDRESS, "imap", imap, "pop3", pop3));
+    state_say(st,
+              json_pack("{s:s, s:I, s:s, s:i, s:i, s:s, s:s, s:s, s:s, "
+                        "s:s, s:s, s:I}",
+                        "m", "answer", "id",
+                        (json_int_t)wire_int(asked, "id", -1), "answer", answer,
+                        "account", account, "epoch", epoch, "password_state",
+                        password_state, "address", ADDRESS, "legacy_user",
+                        "anna", "local_user", ADDRESS, "imap", imap, "pop3",
+                        pop3, "version", (json_int_t)st->version));
     json_decref(asked);
 }
 

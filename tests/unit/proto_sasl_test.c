@@ -63,7 +63,7 @@ static void test_plain_there_and_back(void **state)
     secret_init(&again);
     secret_set(&password, "s3cr\xc3\xa9t", 7);
     buf_init(&out, 1000);
-    assert_int_equal(sasl_plain_encode(&out, "anna@x", &password), 0);
+    assert_int_equal(sasl_plain_encode(&out, NULL, "anna@x", &password), 0);
     assert_int_equal(
         sasl_plain_decode((struct slice){out.bytes, out.used}, &user, &again),
         PARSE_DONE);
