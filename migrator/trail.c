@@ -19,9 +19,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "db/ledger.h"
-#include "migrator/body_digest.h"
 #include "migrator/folder_name.h"
 #include "migrator/set_aside.h"
+#include "migrator/message_file.h"
 #include "migrator/source.h"
 #include "migrator/store_imap.h"
 #include "migrator/store_maildir.h"
@@ -44,11 +44,7 @@ struct trail {
     struct store_imap *store; /* NULL until something is appended */
     struct ledger_folder *folders;
     size_t folder_count;
-    int body_fd; /* the message under way */
-    struct body_digest body;
-    uint64_t body_bytes, body_vsize;
-    bool is_body_whole;
-    uint8_t digest[LEDGER_DIGEST_SIZE];
+    struct message_file file; /* the message under way */
     int refusals;
     struct err refusal; /* the first that passes with time */
 };
@@ -79,38 +75,6 @@ struct batch {
 
 /* ---- what legacy has ---- */
 
-static bool keyword_can_be_sent(const char *word)
-{
-    if (*word == '\0' || *word == '\\')
-        return false;
-    for (; *word != '\0'; word++)
-        if (*word <= 0x20 || *word >= 0x7f || strchr("(){%*\"\\]", *word))
-            return false;
-    return true;
-}
-
-static char *flags_text(const struct source_message *m)
-{
-    static const struct {
-        enum message_flag bit;
-        const char *word;
-    } words[] = {{MESSAGE_DRAFT, "\\Draft"},
-                 {MESSAGE_FLAGGED, "\\Flagged"},
-                 {MESSAGE_ANSWERED, "\\Answered"},
-                 {MESSAGE_SEEN, "\\Seen"},
-                 {MESSAGE_DELETED, "\\Deleted"}};
-    struct buf text;
-
-    buf_init(&text, TRAIL_FLAGS_MAX);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (m->flags & words[i].bit)
-            buf_printf(&text, "%s%s", text.used > 0 ? " " : "", words[i].word);
-    for (unsigned i = 0; i < m->keyword_count; i++)
-        if (keyword_can_be_sent(m->keywords[i]))
-            buf_printf(&text, "%s%s", text.used > 0 ? " " : "", m->keywords[i]);
-    return text.used > 0 ? buf_steal(&text) : mem_dup_text("");
-}
-
 static int on_metadata(void *ctx, const struct source_message *m,
                        struct err *err)
 {
@@ -123,62 +87,12 @@ static int on_metadata(void *ctx, const struct source_message *m,
         if (a->uid != m->uid || a->is_known || !m->has_flags)
             continue;
         a->is_known = true;
-        a->flags = flags_text(m);
+        a->flags = message_flags_text(m);
         a->flag_bits = m->flags;
         a->date = m->date;
         a->zone_minutes = m->zone_minutes;
         a->size_bytes = m->size;
     }
-    return 0;
-}
-
-static int on_body_piece(void *ctx, const char *bytes, size_t length,
-                         struct err *err)
-{
-    struct trail *t = ctx;
-
-    body_digest_add(&t->body, bytes, length);
-    while (length > 0) {
-        ssize_t written = write(t->body_fd, bytes, length);
-
-        if (written <= 0)
-            return err_set(err, ERR_SETUP, "trail.body: %s", strerror(errno));
-        bytes += written;
-        length -= (size_t)written;
-    }
-    return 0;
-}
-
-static int on_body_end(void *ctx, const struct source_message *message,
-                       struct err *err)
-{
-    struct trail *t = ctx;
-
-    (void)message;
-    (void)err;
-    t->body_bytes = t->body.size_bytes;
-    t->body_vsize = body_digest_vsize(&t->body);
-    body_digest_take(&t->body, t->digest);
-    t->is_body_whole = true;
-    return 0;
-}
-
-/* The message into the temporary file. ERR_ITEM: it did not come. */
-static int fetch_body(struct trail *t, const struct arrival *a, struct err *err)
-{
-    static const struct source_sink sink = {on_body_piece, on_body_end};
-
-    body_digest_reset(&t->body);
-    t->is_body_whole = false;
-    if (ftruncate(t->body_fd, 0) == -1 || lseek(t->body_fd, 0, SEEK_SET) == -1)
-        return err_set(err, ERR_SETUP, "trail.body: %s", strerror(errno));
-    if (source_bodies(t->source, &a->uid, 1, &sink, t, err) == -1)
-        return -1;
-    if (!t->is_body_whole)
-        return err_set(err, ERR_ITEM, "legacy does not send it");
-    if (t->body_bytes == 0 && a->size_bytes > 0)
-        return err_set(err, ERR_ITEM, "legacy sends nothing of %u bytes",
-                       a->size_bytes);
     return 0;
 }
 
@@ -191,10 +105,10 @@ row_of(const struct trail *t, const struct arrival *a, enum ledger_state state)
                                  .state = state,
                                  .flags = a->flag_bits,
                                  .date = a->date,
-                                 .size = (uint32_t)t->body_bytes,
-                                 .vsize = (uint32_t)t->body_vsize};
+                                 .size = (uint32_t)t->file.size_bytes,
+                                 .vsize = (uint32_t)t->file.vsize};
 
-    memcpy(row.digest, t->digest, sizeof row.digest);
+    memcpy(row.digest, t->file.digest, sizeof row.digest);
     return row;
 }
 
@@ -269,7 +183,8 @@ static int look_up_intent(struct trail *t, const char *folder, uint32_t first,
         if (trail_local_open(t->job, &t->local, err) == -1)
             return -1;
     }
-    return trail_local_find(t->local, folder, first, t->digest, uid_out, err);
+    return trail_local_find(t->local, folder, first, t->file.digest, uid_out,
+                            err);
 }
 
 static int note_appended(struct trail *t, struct trail_folder *f,
@@ -303,7 +218,7 @@ static int append_message(struct trail *t, struct trail_folder *f,
 {
     const struct store_append append = {f->row->name, a->flags,
                                         a->date,      a->zone_minutes,
-                                        t->body_fd,   t->body_bytes};
+                                        t->file.fd,   t->file.size_bytes};
     struct ledger_message row = row_of(t, a, LEDGER_INTENT);
     uint32_t uidnext = 0, uid = 0;
     bool is_refused;
@@ -355,7 +270,8 @@ static int trail_message(struct trail *t, struct trail_folder *f,
 
     if (!a->is_known)
         return 0; /* gone from legacy since it was listed */
-    if (fetch_body(t, a, &why) == -1) {
+    if (message_file_fetch(&t->file, t->source, a->uid, a->size_bytes, &why) ==
+        -1) {
         if (why.kind != ERR_ITEM &&
             (why.kind == ERR_SETUP || !source_is_broken(t->source))) {
             *err = why;
@@ -625,7 +541,7 @@ static int on_more_keywords(void *ctx, const struct ledger_message *m,
         return 0;
     buf_init(&text, TRAIL_FLAGS_MAX);
     for (unsigned i = STORE_KEYWORDS_MAX; i < more->count; i++)
-        if (m->keywords >> i & 1 && keyword_can_be_sent(more->names[i]))
+        if (m->keywords >> i & 1 && message_keyword_can_be_sent(more->names[i]))
             buf_printf(&text, "%s%s", text.used > 0 ? " " : "", more->names[i]);
     if (text.used == 0)
         return 0;
@@ -680,18 +596,6 @@ static int send_keywords(struct trail *t, struct err *err)
                         : ledger_put(t->ledger, "keywords_sent", epoch, err);
 }
 
-static int open_body_file(struct trail *t, struct err *err)
-{
-    char path[sizeof t->job->ledger_dir + 16];
-
-    snprintf(path, sizeof path, "%s/trail.body", t->job->ledger_dir);
-    t->body_fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (t->body_fd == -1)
-        return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
-    unlink(path);
-    return 0;
-}
-
 /* The last delta leaves a row of every folder. Without them all that legacy
    has would look new, and be appended to what was copied. */
 static int check_ledger(const struct trail *t, struct err *err)
@@ -709,7 +613,8 @@ static int trail_pass(struct trail *t, struct err *err)
 {
     if (ledger_open(t->job->ledger_dir, &t->ledger, err) == -1 ||
         ledger_folders(t->ledger, &t->folders, &t->folder_count, err) == -1 ||
-        check_ledger(t, err) == -1 || open_body_file(t, err) == -1 ||
+        check_ledger(t, err) == -1 ||
+        message_file_open(&t->file, t->job->ledger_dir, err) == -1 ||
         send_keywords(t, err) == -1 ||
         source_open(t->job, &t->source, err) == -1)
         return -1;
@@ -727,11 +632,10 @@ int trail_run(const struct migration_job *job, struct progress *progress,
               struct migration_report *report, struct err *err)
 {
     struct trail t = {
-        .job = job, .progress = progress, .report = report, .body_fd = -1};
+        .job = job, .progress = progress, .report = report, .file = {.fd = -1}};
     struct err ignored;
     int result;
 
-    body_digest_init(&t.body);
     result = trail_pass(&t, err);
     if (t.ledger != NULL) {
         report->folders = (int64_t)t.folder_count;
@@ -747,8 +651,6 @@ int trail_run(const struct migration_job *job, struct progress *progress,
     source_close(&t.source);
     ledger_folders_free(&t.folders, t.folder_count);
     ledger_close(&t.ledger);
-    if (t.body_fd != -1)
-        close(t.body_fd);
-    body_digest_release(&t.body);
+    message_file_release(&t.file);
     return result;
 }
