@@ -12,12 +12,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "db/db.h"
-
-struct ledger {
-    struct db *db;
-    int lock; /* of DIR/lock; the kernel frees it whatever becomes of us */
-    char *path;
-};
+#include "db/ledger_parts.h"
 
 static const char *const scripts[] = {
     "CREATE TABLE value (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
@@ -41,7 +36,21 @@ static const char *const scripts[] = {
     " PRIMARY KEY (folder, uid)) WITHOUT ROWID;",
 
     "ALTER TABLE folder ADD COLUMN cur_inode INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE folder ADD COLUMN cur_mtime_ns INTEGER NOT NULL DEFAULT 0;"};
+    "ALTER TABLE folder ADD COLUMN cur_mtime_ns INTEGER NOT NULL DEFAULT 0;",
+
+    /* the way back, see ledger_back.c */
+    "ALTER TABLE folder ADD COLUMN least_uidnext INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE folder ADD COLUMN least_modseq INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE back ("
+    " folder INTEGER NOT NULL, uidvalidity INTEGER NOT NULL,"
+    " uid INTEGER NOT NULL, state INTEGER NOT NULL, first INTEGER NOT NULL,"
+    " flags INTEGER NOT NULL, keywords INTEGER NOT NULL,"
+    " date INTEGER NOT NULL, size INTEGER NOT NULL, vsize INTEGER NOT NULL,"
+    " digest BLOB, error TEXT,"
+    " PRIMARY KEY (folder, uidvalidity, uid)) WITHOUT ROWID;"
+    "CREATE TABLE superseded ("
+    " folder INTEGER NOT NULL, file TEXT NOT NULL, uid INTEGER NOT NULL,"
+    " PRIMARY KEY (folder, file)) WITHOUT ROWID;"};
 
 /* ---- opening ---- */
 
@@ -200,6 +209,8 @@ static void read_folder(struct db_statement *s, struct ledger_folder *f)
         .uidl_count = db_int(s, 13),
         .cur_inode = (uint64_t)db_int(s, 14),
         .cur_mtime_ns = db_int(s, 15),
+        .least_uidnext = (uint32_t)db_int(s, 16),
+        .least_modseq = (uint64_t)db_int(s, 17),
     };
 }
 
@@ -210,8 +221,8 @@ int ledger_folders(struct ledger *ledger, struct ledger_folder **folders_out,
         ledger->db,
         "SELECT id, name, directory, separator, is_selectable, is_subscribed,"
         " uidvalidity, uidnext, modseq, messages, is_complete, flip_uidnext,"
-        " lifted_modseq, uidl_count, cur_inode, cur_mtime_ns"
-        " FROM folder ORDER BY id",
+        " lifted_modseq, uidl_count, cur_inode, cur_mtime_ns, least_uidnext,"
+        " least_modseq FROM folder ORDER BY id",
         err);
     struct ledger_folder *folders = NULL;
     size_t count = 0;
@@ -251,8 +262,8 @@ int ledger_folder_save(struct ledger *ledger, struct ledger_folder *f,
         "INSERT OR REPLACE INTO folder (id, name, directory, separator,"
         " is_selectable, is_subscribed, uidvalidity, uidnext, modseq, messages,"
         " is_complete, flip_uidnext, lifted_modseq, uidl_count, cur_inode,"
-        " cur_mtime_ns)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " cur_mtime_ns, least_uidnext, least_modseq)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         err);
 
     if (s == NULL)
@@ -276,6 +287,8 @@ int ledger_folder_save(struct ledger *ledger, struct ledger_folder *f,
     db_bind_int(s, 14, f->uidl_count);
     db_bind_int(s, 15, (int64_t)f->cur_inode);
     db_bind_int(s, 16, f->cur_mtime_ns);
+    db_bind_int(s, 17, f->least_uidnext);
+    db_bind_int(s, 18, (int64_t)f->least_modseq);
     if (db_run(s, err) == -1)
         return -1;
     if (f->id == 0)
@@ -300,7 +313,12 @@ int ledger_folder_empty(struct ledger *ledger, int64_t folder, struct err *err)
     if (run_for(ledger, "DELETE FROM message WHERE folder = ?", folder, err) ==
         -1)
         return -1;
-    return run_for(ledger, "DELETE FROM keyword WHERE folder = ?", folder, err);
+    if (run_for(ledger, "DELETE FROM keyword WHERE folder = ?", folder, err) ==
+            -1 ||
+        run_for(ledger, "DELETE FROM back WHERE folder = ?", folder, err) == -1)
+        return -1;
+    return run_for(ledger, "DELETE FROM superseded WHERE folder = ?", folder,
+                   err);
 }
 
 int ledger_folder_remove(struct ledger *ledger, int64_t folder, struct err *err)
@@ -554,7 +572,8 @@ int ledger_totals(struct ledger *ledger, int64_t folder, int64_t *messages_out,
         return -1;
     db_bind_int(s, 1, folder);
     while ((rc = db_step(s, err)) == 1) {
-        if (db_int(s, 0) == LEDGER_STORED || db_int(s, 0) == LEDGER_APPENDED) {
+        if (db_int(s, 0) == LEDGER_STORED || db_int(s, 0) == LEDGER_APPENDED ||
+            db_int(s, 0) == LEDGER_RETURNED) {
             messages += db_int(s, 1);
             bytes += db_int(s, 2);
         } else if (db_int(s, 0) == LEDGER_SET_ASIDE) {

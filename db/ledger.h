@@ -22,7 +22,8 @@ enum ledger_state {
     LEDGER_STORED,    /* is in the store */
     LEDGER_SET_ASIDE, /* could not be fetched; see error */
     LEDGER_INTENT,    /* trail: an APPEND was begun, its answer is not known */
-    LEDGER_APPENDED   /* trail: is in the store under local_uid */
+    LEDGER_APPENDED,  /* trail: is in the store under local_uid */
+    LEDGER_RETURNED   /* way back: local's local_uid, appended to legacy */
 };
 
 struct ledger_folder {
@@ -43,6 +44,8 @@ struct ledger_folder {
     int64_t uidl_count;     /* POP3 UIDLs known (INBOX) */
     uint64_t cur_inode;     /* of the store's cur/ as we left it; 0: unknown */
     int64_t cur_mtime_ns;   /* since 1970 */
+    uint32_t least_uidnext; /* local has given out UIDs below; 0: not known */
+    uint64_t least_modseq;  /* local has told of such ones below; 0: none */
 };
 
 struct ledger_message {
@@ -136,8 +139,54 @@ typedef int ledger_aside_fn(void *ctx, const struct ledger_aside *row,
 int ledger_each_aside(struct ledger *ledger, ledger_aside_fn *fn, void *ctx,
                       struct err *err);
 
-/* Rows in the store (STORED and APPENDED) with their bytes, and those set
-   aside; folder 0: the whole mailbox. Any of the outs may be NULL. */
+/* ---- the way back (ledger_back.c) ---- */
+
+enum ledger_back_state {
+    LEDGER_BACK_INTENT,  /* an APPEND to legacy was begun */
+    LEDGER_BACK_REFUSED, /* legacy does not take it; see error */
+    LEDGER_BACK_SPACE    /* uid 0: placeholders that are to be removed again */
+};
+
+/* A message of local that is not on legacy yet. One that is has a row of its
+   legacy UID instead, as LEDGER_RETURNED. */
+struct ledger_back {
+    uint32_t uidvalidity, uid; /* local's */
+    enum ledger_back_state state;
+    uint32_t first; /* lowest UID that legacy may have given it */
+    uint8_t flags;
+    uint64_t keywords;
+    int64_t date;
+    uint32_t size, vsize;
+    uint8_t digest[LEDGER_DIGEST_SIZE]; /* of body_digest.h */
+    const char *error;                  /* NULL: none */
+};
+
+typedef int ledger_back_fn(void *ctx, int64_t folder,
+                           const struct ledger_back *back, struct err *err);
+/* folder 0: of every folder. fn may not write to the ledger. */
+int ledger_backs(struct ledger *ledger, int64_t folder, ledger_back_fn *fn,
+                 void *ctx, struct err *err);
+/* Insert or replace. */
+int ledger_back_save(struct ledger *ledger, int64_t folder,
+                     const struct ledger_back *back, struct err *err);
+int ledger_back_remove(struct ledger *ledger, int64_t folder,
+                       uint32_t uidvalidity, uint32_t uid, struct err *err);
+/* Forget what was refused, which a new pass tries again. */
+int ledger_back_forget_refused(struct ledger *ledger, struct err *err);
+
+/* A file of local (name without flags) that legacy has under a UID: the copy of
+   that takes its place. */
+int ledger_superseded_add(struct ledger *ledger, int64_t folder,
+                          const char *file, uint32_t uid, struct err *err);
+int ledger_superseded_remove(struct ledger *ledger, int64_t folder,
+                             const char *file, struct err *err);
+/* Called for each; fn may not write to the ledger. */
+int ledger_superseded(struct ledger *ledger, int64_t folder,
+                      int (*fn)(void *ctx, const char *file, uint32_t uid),
+                      void *ctx, struct err *err);
+
+/* Rows in the store (STORED, APPENDED and RETURNED) with their bytes, and those
+   set aside; folder 0: the whole mailbox. Any of the outs may be NULL. */
 int ledger_totals(struct ledger *ledger, int64_t folder, int64_t *messages_out,
                   int64_t *bytes_out, int64_t *set_aside_out, struct err *err);
 

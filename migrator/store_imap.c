@@ -1,7 +1,7 @@
 /*
- * Writing to local by IMAP. Folders go through the library; APPEND is spoken
- * here on the library's stream, because the library wants the whole message in
- * memory and rewrites its line ends.
+ * Writing to a mailbox by IMAP. Folders go through the library; APPEND is
+ * spoken here on the library's stream, because the library wants the whole
+ * message in memory and rewrites its line ends.
  */
 #include "migrator/store_imap.h"
 
@@ -23,11 +23,26 @@
 #define STORE_TAG       "append"
 
 struct store_imap {
+    const char *side;             /* static, for errors: "local" or "legacy" */
     struct session_imap *session; /* owned */
     MMAPString *line;             /* owned */
     char *selected;               /* owned; NULL: no folder */
     bool is_broken;
 };
+
+static int open_session(const struct session_login *login, const char *side,
+                        struct store_imap **out, struct err *err)
+{
+    struct session_imap *session;
+
+    if (session_imap_open(login, &session, err) == -1)
+        return err_prefix(err, "%s", side);
+    *out = mem_alloc(sizeof **out);
+    (*out)->side = side;
+    (*out)->session = session;
+    (*out)->line = mmap_string_new("");
+    return 0;
+}
 
 int store_imap_open(const struct migration_job *job, struct store_imap **out,
                     struct err *err)
@@ -37,16 +52,23 @@ int store_imap_open(const struct migration_job *job, struct store_imap **out,
                                         .tls_minimum = job->tls_minimum,
                                         .user = job->address,
                                         .password = &job->password};
-    struct session_imap *session;
 
     if (job->local_imap.host[0] == '\0')
         return err_set(err, ERR_SETUP, "local.imap is not set");
-    if (session_imap_open(&login, &session, err) == -1)
-        return err_prefix(err, "local");
-    *out = mem_alloc(sizeof **out);
-    (*out)->session = session;
-    (*out)->line = mmap_string_new("");
-    return 0;
+    return open_session(&login, "local", out, err);
+}
+
+int store_imap_open_legacy(const struct migration_job *job,
+                           struct store_imap **out, struct err *err)
+{
+    const struct session_login login = {.url = &job->legacy_imap,
+                                        .ca_file = job->ca_file,
+                                        .tls_minimum = job->tls_minimum,
+                                        .user = job->legacy_user,
+                                        .master_user = job->master_user,
+                                        .password = &job->password};
+
+    return open_session(&login, "legacy", out, err);
 }
 
 void store_imap_close(struct store_imap **store)
@@ -63,6 +85,15 @@ void store_imap_close(struct store_imap **store)
 }
 
 /* ---- folders ---- */
+
+static int fail(struct store_imap *s, int result, const char *verb,
+                struct err *err)
+{
+    char what[32];
+
+    snprintf(what, sizeof what, "%s %s", s->side, verb);
+    return session_imap_fail(s->session, result, what, err);
+}
 
 static void take_status(clist *attributes, uint32_t *uidnext_out)
 {
@@ -89,7 +120,7 @@ static int folder_status(struct store_imap *s, const char *folder,
                              &status);
     mailimap_status_att_list_free(wanted);
     if (result != MAILIMAP_NO_ERROR)
-        return session_imap_fail(s->session, result, "local STATUS", err);
+        return fail(s, result, "STATUS", err);
     *uidnext_out = 0;
     if (status != NULL) {
         if (status->st_info_list != NULL)
@@ -112,12 +143,11 @@ int store_imap_folder(struct store_imap *store, const char *folder,
         return -1;
     result = mailimap_create(library, folder);
     if (result != MAILIMAP_NO_ERROR)
-        return session_imap_fail(store->session, result, "local CREATE", err);
-    log_info("local folder created name=\"%s\"", log_safe(folder));
+        return fail(store, result, "CREATE", err);
+    log_info("%s folder created name=\"%s\"", store->side, log_safe(folder));
     result =
         is_subscribed ? mailimap_subscribe(library, folder) : MAILIMAP_NO_ERROR;
-    if (result != MAILIMAP_NO_ERROR &&
-        session_imap_fail(store->session, result, "local SUBSCRIBE", err) &&
+    if (result != MAILIMAP_NO_ERROR && fail(store, result, "SUBSCRIBE", err) &&
         err->kind != ERR_ITEM)
         return -1;
     return folder_status(store, folder, uidnext_out, err);
@@ -133,7 +163,7 @@ static int say(struct store_imap *s, const void *bytes, size_t length,
     if (mailstream_write(stream, bytes, length) == (ssize_t)length)
         return 0;
     s->is_broken = true;
-    return err_set(err, ERR_RETRY, "local APPEND: connection broke");
+    return err_set(err, ERR_RETRY, "%s APPEND: connection broke", s->side);
 }
 
 static int send_out(struct store_imap *s, struct err *err)
@@ -141,7 +171,7 @@ static int send_out(struct store_imap *s, struct err *err)
     if (mailstream_flush(session_imap_library(s->session)->imap_stream) == 0)
         return 0;
     s->is_broken = true;
-    return err_set(err, ERR_RETRY, "local APPEND: connection broke");
+    return err_set(err, ERR_RETRY, "%s APPEND: connection broke", s->side);
 }
 
 enum heard { HEARD_BROKEN = -1, HEARD_CONTINUE, HEARD_OK, HEARD_NO };
@@ -164,7 +194,7 @@ static enum heard hear(struct store_imap *s, struct err *err)
                                                              : HEARD_NO;
     }
     s->is_broken = true;
-    err_set(err, ERR_RETRY, "local APPEND: no answer");
+    err_set(err, ERR_RETRY, "%s APPEND: no answer", s->side);
     return HEARD_BROKEN;
 }
 
@@ -267,18 +297,20 @@ static uint32_t appended_uid(const char *line)
 }
 
 /* RFC 5530: these pass with time; the others are about the message. */
-static int refuse(const char *line, bool *is_refused_out, struct err *err)
+static int refuse(const struct store_imap *s, bool *is_refused_out,
+                  struct err *err)
 {
     static const char *const later[] = {"[OVERQUOTA]",    "[UNAVAILABLE]",
                                         "[INUSE]",        "[SERVERBUG]",
                                         "[CONTACTADMIN]", "[NOPERM]"};
+    const char *line = s->line->str;
     enum err_kind kind = ERR_ITEM;
 
     *is_refused_out = true;
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
         if (strcasestr(line, later[i]) != NULL)
             kind = ERR_RETRY;
-    return err_set(err, kind, "local APPEND: %s", log_safe(line));
+    return err_set(err, kind, "%s APPEND: %s", s->side, log_safe(line));
 }
 
 int store_imap_append(struct store_imap *store,
@@ -289,7 +321,8 @@ int store_imap_append(struct store_imap *store,
 
     *is_refused_out = false;
     if (store->is_broken)
-        return err_set(err, ERR_RETRY, "local APPEND: connection broke");
+        return err_set(err, ERR_RETRY, "%s APPEND: connection broke",
+                       store->side);
     if (say_command(store, append, err) == -1) {
         *is_refused_out = err->kind == ERR_ITEM;
         return -1;
@@ -302,10 +335,10 @@ int store_imap_append(struct store_imap *store,
     }
     switch (heard) {
     case HEARD_OK: *uid_out = appended_uid(store->line->str); return 0;
-    case HEARD_NO: return refuse(store->line->str, is_refused_out, err);
+    case HEARD_NO: return refuse(store, is_refused_out, err);
     case HEARD_CONTINUE:
         store->is_broken = true;
-        return err_set(err, ERR_RETRY, "local APPEND: asks for more");
+        return err_set(err, ERR_RETRY, "%s APPEND: asks for more", store->side);
     case HEARD_BROKEN: break;
     }
     return -1;
@@ -324,11 +357,11 @@ static int command(struct store_imap *s, const char *verb, const char *rest,
     switch (hear(s, err)) {
     case HEARD_OK: return 0;
     case HEARD_NO:
-        return err_set(err, ERR_ITEM, "local %s: %s", verb,
+        return err_set(err, ERR_ITEM, "%s %s: %s", s->side, verb,
                        log_safe(s->line->str));
     case HEARD_CONTINUE:
         s->is_broken = true;
-        return err_set(err, ERR_RETRY, "local %s: asks for more", verb);
+        return err_set(err, ERR_RETRY, "%s %s: asks for more", s->side, verb);
     case HEARD_BROKEN: break;
     }
     return -1;
@@ -358,7 +391,7 @@ int store_imap_add_flags(struct store_imap *store, const char *folder,
     char *list;
 
     if (store->is_broken)
-        return err_set(err, ERR_RETRY, "local: connection broke");
+        return err_set(err, ERR_RETRY, "%s: connection broke", store->side);
     if (select_folder(store, folder, err) == -1)
         return -1;
     snprintf(verb, sizeof verb, "UID STORE %u +FLAGS.SILENT ", uid);
@@ -367,4 +400,35 @@ int store_imap_add_flags(struct store_imap *store, const char *folder,
     result = command(store, verb, list, err);
     free(list);
     return result;
+}
+
+/* ---- commands on a folder ---- */
+
+bool store_imap_has(const struct store_imap *store, const char *capability)
+{
+    return session_imap_has(store->session, capability);
+}
+
+int store_imap_command(struct store_imap *store, const char *folder,
+                       const char *verb, const char *rest,
+                       const char **answer_out, struct err *err)
+{
+    if (store->is_broken)
+        return err_set(err, ERR_RETRY, "%s: connection broke", store->side);
+    if (select_folder(store, folder, err) == -1 ||
+        command(store, verb, rest, err) == -1)
+        return -1;
+    if (answer_out != NULL)
+        *answer_out = store->line->str;
+    return 0;
+}
+
+int store_imap_subscribe(struct store_imap *store, const char *folder,
+                         struct err *err)
+{
+    int result =
+        mailimap_subscribe(session_imap_library(store->session), folder);
+
+    return result == MAILIMAP_NO_ERROR ? 0
+                                       : fail(store, result, "SUBSCRIBE", err);
 }

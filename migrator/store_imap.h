@@ -1,7 +1,8 @@
 /*
- * The local server as a store: its own IMAP door, for what is written after the
- * flip. Only adds: it can create and subscribe folders, append messages and add
- * flags, and has no way to delete anything. Folder names are those of the wire.
+ * A server as a store: its own IMAP door, for what is written after the flip:
+ * to local by the trail, to legacy by the way back. It creates and subscribes
+ * folders, appends messages and adds flags; what else is to be done in a folder
+ * its user says in IMAP's own words. Folder names are those of the wire.
  */
 #ifndef MIGRATOR_STORE_IMAP_H
 #define MIGRATOR_STORE_IMAP_H
@@ -17,6 +18,9 @@ struct store_imap;
 /* Log in at job->local_imap as job->address with the user's own password. */
 int store_imap_open(const struct migration_job *job, struct store_imap **out,
                     struct err *err);
+/* The same at legacy, as the user that the job names there. */
+int store_imap_open_legacy(const struct migration_job *job,
+                           struct store_imap **out, struct err *err);
 void store_imap_close(struct store_imap **store);
 
 /* The folder's UIDNEXT (0 if the server does not say), after creating it where
@@ -47,5 +51,16 @@ int store_imap_append(struct store_imap *store,
    is no error. */
 int store_imap_add_flags(struct store_imap *store, const char *folder,
                          uint32_t uid, const char *flags, struct err *err);
+
+/* A word of its CAPABILITY. */
+bool store_imap_has(const struct store_imap *store, const char *capability);
+/* One command ("UID STORE ", "1:3 +FLAGS.SILENT (\\Seen)") with that folder
+   selected. *answer_out (may be NULL): the tagged answer, until the next call.
+   ERR_ITEM: NO or BAD. */
+int store_imap_command(struct store_imap *store, const char *folder,
+                       const char *verb, const char *rest,
+                       const char **answer_out, struct err *err);
+int store_imap_subscribe(struct store_imap *store, const char *folder,
+                         struct err *err);
 
 #endif
