@@ -144,6 +144,9 @@ int command_account_show(struct command *c, const json_t *args, json_t *result,
     json_object_set_new(result, "cutover",
                         json_string(domain_cutover_name(d.cutover)));
     command_brake_account(c, &d, result);
+    if (command_add_sentence(c, &a, &d, result, err) == -1 ||
+        command_add_timeline(c, &a, result, err) == -1)
+        return -1;
     return add_details(c, &a, result, err);
 }
 

@@ -67,6 +67,13 @@ int command_reopen(struct command *c, struct domain *d, json_t *result,
 /* One entry of the audit as JSON. New reference. */
 json_t *command_audit_json(const struct audit_entry *entry);
 
+/* "sentence": what is going on with the account and what comes next; and
+   "timeline": what has happened to it, oldest first. */
+int command_add_sentence(struct command *c, const struct account *a,
+                         const struct domain *d, json_t *json, struct err *err);
+int command_add_timeline(struct command *c, const struct account *a,
+                         json_t *json, struct err *err);
+
 /* One account as JSON: what a list shows of it. New reference. */
 json_t *command_account_json(const struct account *a, const char *domain);
 

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "account/story.h"
 #include "account/wire.h"
 #include "db/refused.h"
 
@@ -18,15 +19,34 @@ static int look_at(void *ctx, const struct account *a)
 {
     struct overview *o = ctx;
     const char *at = strrchr(a->address, '@');
-    bool is_stuck = a->last_error[0] || a->copy == COPY_FAILED ||
-                    a->set_aside > a->accepted || a->hold_failures > 0 ||
-                    a->on_flip == ON_FLIP_FAILED;
+    bool is_stuck = story_is_stuck(a);
     bool is_moving = a->copy == COPY_INITIAL || a->copy == COPY_DELTA ||
                      a->copy == COPY_FINAL;
     json_t *list = is_stuck ? o->stuck : is_moving ? o->moving : NULL;
 
     if (list && json_array_size(list) < STATUS_LIST_MAX)
         json_array_append_new(list, command_account_json(a, at ? at + 1 : ""));
+    return 0;
+}
+
+/* What is stuck and why, in the words of `account show`. Apart from the walk,
+   since it asks of other tables. */
+static int tell_stuck(struct command *c, json_t *stuck, struct err *err)
+{
+    json_t *entry;
+    size_t i;
+
+    json_array_foreach(stuck, i, entry)
+    {
+        struct account a;
+        struct domain d;
+
+        if (account_find(c->db, wire_text(entry, "address"), &a, err) != 1 ||
+            domain_get(c->db, a.domain_id, &d, err) != 1)
+            continue;
+        if (command_add_sentence(c, &a, &d, entry, err) == -1)
+            return -1;
+    }
     return 0;
 }
 
@@ -66,7 +86,8 @@ int command_status(struct command *c, const json_t *args, json_t *result,
     if (account_totals(c->db, d.id, &totals, err) == -1 ||
         job_count(c->db, &queued, &leased, err) == -1 ||
         refused_count(c->db, &refused, err) == -1 ||
-        account_each(c->db, d.id, look_at, &o, err) == -1)
+        account_each(c->db, d.id, look_at, &o, err) == -1 ||
+        tell_stuck(c, o.stuck, err) == -1)
         return -1;
     if (command_brake_status(c, name ? &d : NULL, result, err) == -1)
         return -1;

@@ -64,12 +64,34 @@ static void print_profile(const json_t *a)
         printf("  %-14s %s\n", "group", cli_text(a, "group"));
 }
 
+static void print_timeline(const json_t *timeline)
+{
+    const json_t *e;
+    size_t i;
+
+    if (json_array_size(timeline) > 0)
+        putchar('\n');
+    json_array_foreach(timeline, i, e)
+    {
+        const char *actor = cli_text(e, "actor");
+
+        printf("  %s  %s", cli_time(wire_int(e, "at", 0)), cli_text(e, "text"));
+        if (*cli_text(e, "reason"))
+            printf(" (%s)", cli_text(e, "reason"));
+        if (*actor && strcmp(actor, "state") != 0)
+            printf(", by %s", actor);
+        putchar('\n');
+    }
+}
+
 static void print_account(const json_t *a)
 {
     const json_t *job;
     size_t i;
 
     printf("%s\n", cli_text(a, "address"));
+    if (*cli_text(a, "sentence"))
+        printf("  %s\n\n", cli_text(a, "sentence"));
     printf("  %-14s %s\n", "legacy user", cli_text(a, "legacy_user"));
     printf("  %-14s %s (epoch %lld)\n", "route", cli_text(a, "route"),
            (long long)wire_int(a, "epoch", 0));
@@ -101,6 +123,7 @@ static void print_account(const json_t *a)
         wire_bool(job, "running") ? "running since" : "due",
         cli_time(wire_int(job, "due_at", 0)),
         (long long)wire_int(job, "attempts", 0));
+    print_timeline(json_object_get(a, "timeline"));
 }
 
 int cli_account_show(struct cli *cli, json_t *request)

@@ -115,12 +115,8 @@ static int print_stuck(const json_t *status)
     {
         if (lines == LIST_MAX)
             break;
-        printf("  ! %-30s %-7s %s%s%.120s\n", cli_text(a, "address"),
-               cli_text(a, "copy"), cli_text(a, "last_error_kind"),
-               *cli_text(a, "last_error_kind") ? ": " : "",
-               *cli_text(a, "last_error")    ? cli_text(a, "last_error")
-               : wire_int(a, "set_aside", 0) ? "messages set aside"
-                                             : "its flip did not come off");
+        printf("  ! %-30s %.200s\n", cli_text(a, "address"),
+               cli_text(a, "sentence"));
         lines++;
     }
     return lines;

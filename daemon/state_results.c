@@ -151,7 +151,7 @@ static void copied(struct state *s, struct account *a, const struct domain *d,
                    const struct migration_report *report)
 {
     take_report(s, a, report);
-    a->copied_at = clock_unix_ms();
+    a->copied_at = a->delta_at = clock_unix_ms();
     take_as_learnt(s, a, d);
     if (!state_change(s, a, EVENT_COPIED, ""))
         return;
@@ -168,6 +168,7 @@ static void refreshed(struct state *s, struct account *a,
 
     if (a->copy != COPY_DELTA)
         return; /* paused meanwhile */
+    a->delta_at = now;
     take_report(s, a, report);
     take_as_learnt(s, a, d);
     gate = state_gate_judge(s, a, d, report, &moment);

@@ -15,12 +15,12 @@
     "lock_login, lock_submission, question, mailbox_id, accepted, "            \
     "local_ready_at, generation, late_mail_at, on_flip, on_flip_attempts, "    \
     "on_flip_at, trail_ended_at, local_password_at, wants_rollback, "          \
-    "rolled_back_at"
+    "rolled_back_at, delta_at"
 #define STATE_VALUES                                                           \
     "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, " \
     "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, "   \
-    "?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?41"
-#define AFTER_STATE 42 /* the next free parameter */
+    "?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?41, ?42"
+#define AFTER_STATE 43 /* the next free parameter */
 
 #define SELECT                                                                 \
     "SELECT a.id, a.domain_id, a.address, " STATE_COLUMNS                      \
@@ -79,8 +79,9 @@ static void read_numbers(struct db_statement *s, struct account *out)
     out->local_password_at = db_int(s, 40);
     out->wants_rollback = (enum rollback_wish)db_int(s, 41);
     out->rolled_back_at = db_int(s, 42);
-    out->has_seal = db_int(s, 43) != 0;
-    out->has_hash = db_int(s, 44) != 0;
+    out->delta_at = db_int(s, 43);
+    out->has_seal = db_int(s, 44) != 0;
+    out->has_hash = db_int(s, 45) != 0;
 }
 
 static int read_row(struct db_statement *s, void *row, struct err *err)
@@ -169,6 +170,7 @@ static void bind_states(struct db_statement *s, const struct account *a)
     db_bind_int(s, 39, a->local_password_at);
     db_bind_int(s, 40, a->wants_rollback);
     db_bind_int(s, 41, a->rolled_back_at);
+    db_bind_int(s, 42, a->delta_at);
 }
 
 int account_insert(struct db *db, struct account *a, struct err *err)
@@ -176,7 +178,7 @@ int account_insert(struct db *db, struct account *a, struct err *err)
     struct db_statement *s = db_prepare(
         db,
         "INSERT INTO accounts (" STATE_COLUMNS ", domain_id, address) "
-        "VALUES (" STATE_VALUES ", ?42, ?43) ON CONFLICT (address) DO NOTHING",
+        "VALUES (" STATE_VALUES ", ?43, ?44) ON CONFLICT (address) DO NOTHING",
         err);
     int found;
 

@@ -52,6 +52,7 @@ struct account {
     int64_t local_password_at; /* set on the new side; 0: never */
     enum rollback_wish wants_rollback;
     int64_t rolled_back_at; /* 0: never */
+    int64_t delta_at;       /* the last delta that went through; 0: none */
 };
 
 /* Rows: 1 found, 0 not found, -1 error. */

@@ -33,6 +33,7 @@ ALTER TABLE accounts ADD COLUMN trail_ended_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE accounts ADD COLUMN local_password_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE accounts ADD COLUMN wants_rollback INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE accounts ADD COLUMN rolled_back_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN delta_at INTEGER NOT NULL DEFAULT 0;
 
 -- What may not begin: everywhere ('all', ''), in a domain, on a legacy host.
 CREATE TABLE freezes (
@@ -233,3 +234,70 @@ ALTER TABLE audit ADD COLUMN domain TEXT NOT NULL DEFAULT '';
 CREATE INDEX audit_by_time ON audit (at);
 CREATE INDEX audit_by_address ON audit (address, id) WHERE address <> '';
 CREATE INDEX audit_by_domain ON audit (domain, id) WHERE domain <> '';
+
+-- How many accounts are in each state, and jobs of each kind wait and run:
+-- counted as they change, so that nobody has to go through a million rows.
+CREATE TABLE account_counts (
+    domain_id INTEGER NOT NULL,
+    route     TEXT NOT NULL,
+    copy      TEXT NOT NULL,
+    accounts  INTEGER NOT NULL,
+    PRIMARY KEY (domain_id, route, copy)
+) STRICT, WITHOUT ROWID;
+INSERT INTO account_counts
+    SELECT domain_id, route, copy, count(*) FROM accounts GROUP BY 1, 2, 3;
+
+CREATE TRIGGER accounts_are_counted_in AFTER INSERT ON accounts
+BEGIN
+    INSERT INTO account_counts VALUES (NEW.domain_id, NEW.route, NEW.copy, 1)
+        ON CONFLICT DO UPDATE SET accounts = accounts + 1;
+END;
+CREATE TRIGGER accounts_are_counted_out AFTER DELETE ON accounts
+BEGIN
+    UPDATE account_counts SET accounts = accounts - 1
+        WHERE domain_id = OLD.domain_id AND route = OLD.route AND
+              copy = OLD.copy;
+END;
+CREATE TRIGGER accounts_are_counted_again
+    AFTER UPDATE OF domain_id, route, copy ON accounts
+WHEN OLD.route <> NEW.route OR OLD.copy <> NEW.copy OR
+     OLD.domain_id <> NEW.domain_id
+BEGIN
+    UPDATE account_counts SET accounts = accounts - 1
+        WHERE domain_id = OLD.domain_id AND route = OLD.route AND
+              copy = OLD.copy;
+    INSERT INTO account_counts VALUES (NEW.domain_id, NEW.route, NEW.copy, 1)
+        ON CONFLICT DO UPDATE SET accounts = accounts + 1;
+END;
+CREATE TRIGGER domains_are_counted_out AFTER DELETE ON domains
+BEGIN
+    DELETE FROM account_counts WHERE domain_id = OLD.id;
+END;
+
+CREATE TABLE job_counts (
+    kind       TEXT NOT NULL,
+    is_leased  INTEGER NOT NULL,
+    jobs       INTEGER NOT NULL,
+    PRIMARY KEY (kind, is_leased)
+) STRICT, WITHOUT ROWID;
+INSERT INTO job_counts
+    SELECT kind, lease_owner <> '', count(*) FROM jobs GROUP BY 1, 2;
+
+CREATE TRIGGER jobs_are_counted_in AFTER INSERT ON jobs
+BEGIN
+    INSERT INTO job_counts VALUES (NEW.kind, NEW.lease_owner <> '', 1)
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+END;
+CREATE TRIGGER jobs_are_counted_out AFTER DELETE ON jobs
+BEGIN
+    UPDATE job_counts SET jobs = jobs - 1
+        WHERE kind = OLD.kind AND is_leased = (OLD.lease_owner <> '');
+END;
+CREATE TRIGGER jobs_are_counted_again AFTER UPDATE OF lease_owner ON jobs
+WHEN (OLD.lease_owner <> '') <> (NEW.lease_owner <> '')
+BEGIN
+    UPDATE job_counts SET jobs = jobs - 1
+        WHERE kind = OLD.kind AND is_leased = (OLD.lease_owner <> '');
+    INSERT INTO job_counts VALUES (NEW.kind, NEW.lease_owner <> '', 1)
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+END;

@@ -1,6 +1,7 @@
 #include "db/accounts.h"
 
 #include "db/audit.h"
+#include "db/counts.h"
 #include "tests/unit/db_fixture.h"
 
 /* the rest of the array too, since whole rows are compared */
@@ -422,6 +423,48 @@ static void test_audit_can_only_grow(void **state)
     assert_string_equal(seen, "flip ");
 }
 
+static int add_up(void *ctx, const struct account_count *count)
+{
+    if (count->accounts > 0) {
+        note(count->domain);
+        note(account_route_name(count->route));
+        note(account_copy_name(count->copy));
+        note(count->accounts == 1 ? "1 " : "2 ");
+    }
+    (void)ctx;
+    return 0;
+}
+
+static void test_states_are_counted_as_they_change(void **state)
+{
+    struct account a;
+    int64_t id;
+
+    (void)state;
+    add_account(domain_id, "ann@example.net");
+    id = add_account(domain_id, "bob@example.net");
+    add_account(other_id, "eve@example.org");
+    seen[0] = '\0';
+    assert_int_equal(account_counts_each(db, add_up, NULL, NULL), 0);
+    assert_string_equal(seen,
+                        "example.netlegacyinitial2 example.orglegacyinitial1 ");
+    a = get(id);
+    a.route = ROUTE_LOCAL;
+    a.copy = COPY_TRAIL;
+    update(&a);
+    update(&a); /* nothing changes */
+    seen[0] = '\0';
+    assert_int_equal(account_counts_each(db, add_up, NULL, NULL), 0);
+    assert_string_equal(seen, "example.netlegacyinitial1 "
+                              "example.netlocaltrail1 "
+                              "example.orglegacyinitial1 ");
+    assert_int_equal(account_delete(db, id, NULL), 0);
+    seen[0] = '\0';
+    assert_int_equal(account_counts_each(db, add_up, NULL, NULL), 0);
+    assert_string_equal(seen,
+                        "example.netlegacyinitial1 example.orglegacyinitial1 ");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, close_control)
 
 int main(void)
@@ -443,6 +486,7 @@ int main(void)
         TEST(test_totals_add_up_by_domain),
         TEST(test_audit_is_read_newest_first),
         TEST(test_audit_can_only_grow),
+        TEST(test_states_are_counted_as_they_change),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

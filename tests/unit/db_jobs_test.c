@@ -1,5 +1,7 @@
 #include "db/jobs.h"
 
+#include "db/counts.h"
+
 #include "tests/unit/db_fixture.h"
 
 #define MANY 100
@@ -320,6 +322,28 @@ static void test_many_jobs_are_each_leased_once(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, close_control)
 
+static void test_waiting_and_running_are_counted(void **state)
+{
+    struct job_counts counts;
+    int64_t id;
+
+    (void)state;
+    queue(ann, JOB_INITIAL, 5);
+    queue(bob, JOB_INITIAL, 6);
+    id = lease(10, 8);
+    assert_int_equal(job_heartbeat(db, id, 99, NULL), 0);
+    assert_int_equal(job_counts_read(db, &counts, NULL), 0);
+    assert_int_equal(counts.waiting[JOB_INITIAL], 1);
+    assert_int_equal(counts.running[JOB_INITIAL], 1);
+    assert_int_equal(job_free_leases(db, "", NULL), 0);
+    assert_int_equal(job_counts_read(db, &counts, NULL), 0);
+    assert_int_equal(counts.waiting[JOB_INITIAL], 2);
+    assert_int_equal(counts.running[JOB_INITIAL], 0);
+    assert_int_equal(job_cancel(db, ann, -1, NULL), 0);
+    assert_int_equal(job_counts_read(db, &counts, NULL), 0);
+    assert_int_equal(counts.waiting[JOB_INITIAL], 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +363,7 @@ int main(void)
         TEST(test_cancelled_jobs_do_not_come_back),
         TEST(test_jobs_go_with_their_account),
         TEST(test_many_jobs_are_each_leased_once),
+        TEST(test_waiting_and_running_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
