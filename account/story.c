@@ -172,7 +172,7 @@ static void tell_initial(struct telling *t)
 enum story_wait story_wait(const struct story *s)
 {
     const struct account *a = s->account;
-    bool is_asked = a->wants_flip;
+    bool is_asked = a->wants_flip != FLIP_WISH_NONE;
 
     if (!s->domain->is_enabled)
         return STORY_ENABLING;
@@ -189,7 +189,7 @@ enum story_wait story_wait(const struct story *s)
         return STORY_LOCAL;
     if (!a->has_hash)
         return STORY_PASSWORD;
-    if (!is_asked && s->is_black_day)
+    if (s->is_black_day && a->wants_flip != FLIP_WISH_NOW)
         return STORY_BLACKOUT;
     if (!is_asked && !s->is_window_open)
         return STORY_WINDOW;
