@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "account/freeze.h"
 #include "account/story.h"
+#include "account/window.h"
 
 #define TIMELINE_MAX 200 /* entries of the audit */
 
@@ -31,15 +33,45 @@ static int read_jobs(struct command *c, const struct account *a,
     return 0;
 }
 
+static void look_at_clock(struct story *story)
+{
+    const struct domain *d = story->domain;
+    struct window window;
+    struct err err;
+
+    story->is_window_open = true;
+    if (!d->cutover_window[0] && !d->blackout[0])
+        return;
+    if (window_parse(d->cutover_window, d->blackout, &window, &err) == -1) {
+        story->is_window_open = false; /* its zone is known no more */
+        return;
+    }
+    story->is_window_open = window_is_open(&window, story->now);
+    story->is_black_day = window_is_black(&window, story->now);
+    if (!story->is_window_open || story->is_black_day)
+        story->opens_at = window_next_ms(&window, story->now);
+}
+
+static const char *frozen_name(const struct freeze *freeze)
+{
+    return freeze->kind == FREEZE_ALL ? "everything" : freeze->name;
+}
+
 int command_add_sentence(struct command *c, const struct account *a,
                          const struct domain *d, json_t *json, struct err *err)
 {
-    struct story story = {
-        .account = a, .domain = d, .is_window_open = true, .now = c->now_ms};
+    struct story story = {.account = a, .domain = d, .now = c->now_ms};
     char sentence[STORY_MAX];
+    struct freeze freeze;
+    int rc = d->is_frozen ? freeze_of_domain(c->db, d, &freeze, err) : 0;
 
-    if (read_jobs(c, a, &story, err) == -1)
+    if (rc == -1 || read_jobs(c, a, &story, err) == -1)
         return -1;
+    if (d->is_frozen) {
+        story.frozen = rc == 1 ? frozen_name(&freeze) : d->name;
+        story.frozen_why = rc == 1 ? freeze.reason : NULL;
+    }
+    look_at_clock(&story);
     story_tell(&story, sentence);
     return json_object_set_new(json, "sentence", command_text_json(sentence));
 }

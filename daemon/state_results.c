@@ -168,7 +168,7 @@ static void refreshed(struct state *s, struct account *a,
 
     if (a->copy != COPY_DELTA)
         return; /* paused meanwhile */
-    a->delta_at = now;
+    a->delta_at = clock_unix_ms();
     take_report(s, a, report);
     take_as_learnt(s, a, d);
     gate = state_gate_judge(s, a, d, report, &moment);
