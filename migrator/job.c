@@ -123,6 +123,8 @@ int migration_job_decode(const json_t *message, struct migration_job *out,
     out->has_prefix = json_is_true(json_object_get(message, "has_prefix"));
     out->inbox_only = json_is_true(json_object_get(message, "inbox_only"));
     out->is_full = json_is_true(json_object_get(message, "is_full"));
+    out->is_last = json_is_true(json_object_get(message, "is_last"));
+    out->with_changes = json_is_true(json_object_get(message, "with_changes"));
     get_gate(message, out);
     get_password(message, &out->password);
     if (get_texts(message, out, err) == -1 ||
@@ -189,6 +191,8 @@ json_t *migration_job_encode(const struct migration_job *job)
 
     if (m == NULL) /* a text that is no UTF-8 */
         return json_object();
+    json_object_set_new(m, "is_last", json_boolean(job->is_last));
+    json_object_set_new(m, "with_changes", json_boolean(job->with_changes));
     put_gate(m, job);
     put_url(m, "legacy_imap", &job->legacy_imap);
     put_url(m, "legacy_pop3", &job->legacy_pop3);

@@ -36,8 +36,10 @@ struct migration_job {
     bool has_prefix;       /* legacy's, if it is known already */
     char prefix[256];
     char separator[8];
-    bool inbox_only; /* trail: the other folders are not due yet */
-    bool is_full;    /* verify: compare bodies too, not only UIDs and sizes */
+    bool inbox_only;   /* trail: the other folders are not due yet */
+    bool is_last;      /* rollback: inside the hold */
+    bool with_changes; /* rollback: flags and deletions, too */
+    bool is_full;      /* verify: compare bodies too, not only UIDs and sizes */
     bool is_verified_too; /* delta, last one: compare both sides at the end */
     bool asks_local;      /* delta: does local serve this mailbox? */
     /* what such a question runs, before "user ..."; none: nothing to ask */

@@ -15,6 +15,7 @@
 #include "base/channel.h"
 #include "base/child.h"
 #include "base/log.h"
+#include "migrator/back.h"
 #include "migrator/copy.h"
 #include "migrator/job.h"
 #include "migrator/progress.h"
@@ -83,8 +84,8 @@ static int run_job(const struct migration_job *job, struct progress *progress,
     case JOB_FINAL: return copy_run(job, progress, report, err);
     case JOB_TRAIL: return trail_run(job, progress, report, err);
     case JOB_VERIFY: return verify_run(job, progress, report, err);
+    case JOB_ROLLBACK: return back_run(job, progress, report, err);
     case JOB_HASH:
-    case JOB_ROLLBACK:
     case JOB_KIND_COUNT: break;
     }
     return err_set(err, ERR_SETUP, "not a worker's job");

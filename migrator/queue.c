@@ -436,6 +436,8 @@ static int job_take_names(const json_t *message, struct migration_job *job,
     if (options != NULL) {
         job->inbox_only = wire_bool(options, "inbox_only");
         job->is_full = wire_bool(options, "is_full");
+        job->is_last = wire_bool(options, "is_last");
+        job->with_changes = wire_bool(options, "with_changes");
         job->is_verified_too = wire_bool(options, "verify");
         job->asks_local = wire_bool(options, "ask_local");
     }

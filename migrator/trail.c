@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "db/ledger.h"
+#include "migrator/back.h"
 #include "migrator/folder_name.h"
 #include "migrator/set_aside.h"
 #include "migrator/message_file.h"
@@ -617,6 +618,9 @@ static int trail_pass(struct trail *t, struct err *err)
         message_file_open(&t->file, t->job->ledger_dir, err) == -1 ||
         send_keywords(t, err) == -1 ||
         source_open(t->job, &t->source, err) == -1)
+        return -1;
+    /* what a killed way back has put on legacy is no late mail */
+    if (back_settle(t->job, t->ledger, err) == -1)
         return -1;
     t->report->is_quiet = true;
     if (trail_all(t, err) == -1)
