@@ -116,6 +116,20 @@ static const struct cli_option rollback_options[] = {
     {"wait", OPTION_FLAG, "until it is done; exit 1 if it fails"},
     {NULL, OPTION_FLAG, NULL}};
 
+static const struct cli_option check_options[] = {
+    {"repair", OPTION_FLAG,
+     "take over what the witnesses know better (the daemon is stopped)"},
+    {"walk", OPTION_FLAG, "read the witness of every mailbox for that"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option rebuild_options[] = {
+    {"from", OPTION_TEXT, "BACKUP   begin with this copy of the control db"},
+    {"walk", OPTION_FLAG,
+     "read the witness of every mailbox, not only the journal"},
+    {"doubtful", OPTION_TEXT,
+     "legacy|local   who serves mailboxes whose flip nothing proves"},
+    {NULL, OPTION_FLAG, NULL}};
+
 static const struct cli_option no_options[] = {{NULL, OPTION_FLAG, NULL}};
 
 static const struct cli_command commands[] = {
@@ -178,6 +192,14 @@ static const struct cli_command commands[] = {
     {"audit", "[ADDRESS] [--domain D] [--since TIME] [--limit N]",
      "who changed what, when and why", audit_options, "address", 0, 1,
      cli_audit},
+    {"db check", "[--repair [--walk]]",
+     "compare control db, auth.db and witnesses, exit 1 on a difference",
+     check_options, NULL, 0, 0, cli_db_check},
+    {"db backup", "FILE|DIR", "a consistent copy, without the sealing key",
+     no_options, "file", 1, 1, cli_db_backup},
+    {"db rebuild", "[--from BACKUP] [--walk] [--doubtful legacy|local]",
+     "a new control db from the witnesses (the daemon is stopped)",
+     rebuild_options, NULL, 0, 0, cli_db_rebuild},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "db/counters.h"
 #include "db/leftovers.h"
 
 #define CROWDED_MS 2000
@@ -96,8 +97,13 @@ bool state_back_commit(struct state *s, struct account *account,
 {
     int64_t now = clock_unix_ms();
     char why[64];
+    struct err err;
 
     note_leftovers(s, account, report);
+    state_write(s);
+    state_must(
+        counter_raise(s->db, COUNTER_GENERATION, &account->generation, &err),
+        &err);
     snprintf(why, sizeof(why), "appended=%lld left=%lld",
              (long long)report->appended, (long long)report->differences);
     account->rolled_back_at = now;

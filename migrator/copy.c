@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "account/witness.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "migrator/copy_parts.h"
@@ -60,10 +62,13 @@ static int undo_flip(struct copy *c, struct err *err)
 
     if (!store_read_witness(c->store, &epoch))
         return 0;
-    if (c->job->epoch < epoch) /* the user lives there: hands off */
+    /* the last delta hands over what it began itself */
+    if (c->job->epoch + (c->job->kind == JOB_FINAL) < epoch)
         return err_set(err, ERR_SETUP,
-                       "handed over in epoch %lld, this job is of %lld",
-                       (long long)epoch, (long long)c->job->epoch);
+                       "%s: handed over in epoch %lld, this job is of %lld: "
+                       "the control db is older than the mailbox",
+                       c->job->address, (long long)epoch,
+                       (long long)c->job->epoch);
     if (c->job->kind == JOB_FINAL)
         return 0;
     log_info("%s flip-undone", c->job->address);
@@ -529,6 +534,26 @@ static int write_subscriptions(struct copy *c, struct err *err)
 
 /* ---- end ---- */
 
+/* Of the epoch that the flip will be: one given back is of that epoch too, an
+   older db's jobs are of an earlier one. */
+static int write_witness(struct copy *c, struct err *err)
+{
+    const struct migration_report *r = c->report;
+    struct witness w = {.epoch = c->job->epoch + 1,
+                        .route = ROUTE_LOCAL,
+                        .at = clock_unix_ms(),
+                        .has_prefix = r->has_prefix};
+    char record[WITNESS_LINE_MAX];
+
+    memcpy(w.address, c->job->address, sizeof(w.address));
+    memcpy(w.legacy_user, c->job->legacy_user, sizeof(w.legacy_user));
+    snprintf(w.prefix, sizeof(w.prefix), "%s", r->prefix);
+    snprintf(w.separator, sizeof(w.separator), "%s", r->separator);
+    if (witness_format(&w, 0, record) == 0)
+        record[0] = '\0';
+    return store_write_witness(c->store, w.epoch, record, err);
+}
+
 static int mark_flip(struct copy *c, const struct copy_tasks *tasks,
                      struct err *err)
 {
@@ -546,7 +571,7 @@ static int mark_flip(struct copy *c, const struct copy_tasks *tasks,
     if (ledger_commit(c->ledger, err) == -1 ||
         ledger_make_durable(c->ledger, err) == -1)
         return -1;
-    return store_write_witness(c->store, c->job->epoch, err);
+    return write_witness(c, err);
 }
 
 /* Files of passes whose syncfs never came. */

@@ -185,18 +185,24 @@ int store_write_subscriptions(struct store *store, char *const *lines,
     return rc;
 }
 
-int store_write_witness(struct store *store, int64_t epoch, struct err *err)
+int store_write_witness(struct store *store, int64_t epoch, const char *record,
+                        struct err *err)
 {
-    char text[32];
-    int length = snprintf(text, sizeof(text), "%lld\n", (long long)epoch);
+    struct buf text;
+    int rc;
 
-    return replace_file(store, store->root, STORE_WITNESS, text, (size_t)length,
-                        err);
+    buf_init(&text, 1 << 16);
+    buf_printf(&text, "%lld\n", (long long)epoch);
+    buf_append_text(&text, record);
+    rc = replace_file(store, store->root, STORE_WITNESS, text.bytes, text.used,
+                      err);
+    buf_release(&text);
+    return rc;
 }
 
-bool store_read_witness(const struct store *store, int64_t *epoch_out)
+static bool read_witness(int directory, int64_t *epoch_out)
 {
-    int fd = openat(store->root, STORE_WITNESS, O_RDONLY | O_CLOEXEC);
+    int fd = openat(directory, STORE_WITNESS, O_RDONLY | O_CLOEXEC);
     char text[32];
     ssize_t got = fd == -1 ? -1 : read(fd, text, sizeof(text) - 1);
 
@@ -207,6 +213,21 @@ bool store_read_witness(const struct store *store, int64_t *epoch_out)
     text[got] = '\0';
     *epoch_out = strtoll(text, NULL, 10);
     return true;
+}
+
+bool store_read_witness(const struct store *store, int64_t *epoch_out)
+{
+    return read_witness(store->root, epoch_out);
+}
+
+bool store_peek_witness(const char *maildir, int64_t *epoch_out)
+{
+    int fd = open(maildir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool is_there = fd != -1 && read_witness(fd, epoch_out);
+
+    if (fd != -1)
+        close(fd);
+    return is_there;
 }
 
 int store_remove_witness(struct store *store, struct err *err)

@@ -48,9 +48,13 @@ int store_sync(struct store *store, struct err *err);
 /* The same, also for what was written by others before. */
 int store_sync_all(struct store *store, struct err *err);
 
-/* The witness says which epoch the mailbox was handed over in. */
-int store_write_witness(struct store *store, int64_t epoch, struct err *err);
+/* The witness says which epoch the mailbox was handed over in, on its first
+   line; record is the second, as in the witness journal. */
+int store_write_witness(struct store *store, int64_t epoch, const char *record,
+                        struct err *err);
 bool store_read_witness(const struct store *store, int64_t *epoch_out);
+/* The same of a Maildir that is not open. */
+bool store_peek_witness(const char *maildir, int64_t *epoch_out);
 int store_remove_witness(struct store *store, struct err *err);
 
 /* Lines are those of folder_subscription(). */

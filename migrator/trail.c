@@ -610,9 +610,23 @@ static int check_ledger(const struct trail *t, struct err *err)
                    t->job->ledger_dir);
 }
 
+/* A job of an older control db knows nothing of what became of this one. */
+static int check_witness(const struct trail *t, struct err *err)
+{
+    int64_t epoch;
+
+    if (!store_peek_witness(t->job->maildir, &epoch) || epoch <= t->job->epoch)
+        return 0;
+    return err_set(err, ERR_SETUP,
+                   "%s: handed over in epoch %lld, this job is of %lld: the "
+                   "control db is older than the mailbox",
+                   t->job->address, (long long)epoch, (long long)t->job->epoch);
+}
+
 static int trail_pass(struct trail *t, struct err *err)
 {
-    if (ledger_open(t->job->ledger_dir, &t->ledger, err) == -1 ||
+    if (check_witness(t, err) == -1 ||
+        ledger_open(t->job->ledger_dir, &t->ledger, err) == -1 ||
         ledger_folders(t->ledger, &t->folders, &t->folder_count, err) == -1 ||
         check_ledger(t, err) == -1 ||
         message_file_open(&t->file, t->job->ledger_dir, err) == -1 ||
