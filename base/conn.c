@@ -407,6 +407,18 @@ const char *conn_tls_version(const struct conn *c)
     return conn_is_tls(c) ? tls_session_version(c->session) : "";
 }
 
+const char *conn_tls_cipher(const struct conn *c)
+{
+    return conn_is_tls(c) ? tls_session_cipher(c->session) : "";
+}
+
+const char *conn_tls_name(const struct conn *c)
+{
+    const char *name = conn_is_tls(c) ? tls_session_name(c->session) : NULL;
+
+    return name != NULL ? name : "";
+}
+
 static bool takes_output(const struct conn *c)
 {
     return c->state != CS_END && !c->is_half_closing && !c->is_write_broken;
@@ -536,6 +548,18 @@ void conn_free(struct conn **c)
 const char *conn_peer_address(const struct conn *c)
 {
     return c->peer_address;
+}
+
+uint16_t conn_own_address(const struct conn *c, char out[CONN_ADDRESS_SIZE])
+{
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof address;
+
+    out[0] = '\0';
+    if (c->fd == -1 ||
+        getsockname(c->fd, (struct sockaddr *)&address, &size) == -1)
+        return 0;
+    return print_address(&address, out);
 }
 
 uint16_t conn_peer_port(const struct conn *c)

@@ -15,6 +15,8 @@
 #include "base/loop.h"
 #include "base/tls.h"
 
+#define CONN_ADDRESS_SIZE 46 /* of a numeric address */
+
 struct conn;
 struct dns;
 
@@ -75,6 +77,10 @@ bool conn_is_eof(const struct conn *c);
 bool conn_is_tls(const struct conn *c);
 /* "TLSv1.3", or "" in clear. */
 const char *conn_tls_version(const struct conn *c);
+/* The same of the cipher, a literal; and of the name that the client asked for,
+   borrowed, as he wrote it. */
+const char *conn_tls_cipher(const struct conn *c);
+const char *conn_tls_name(const struct conn *c);
 
 /* Queue bytes for sending. Never fails; a dead peer is told by on_end. The user
    who streams watches conn_output_bytes() and on_drained. */
@@ -110,6 +116,8 @@ void conn_free(struct conn **c);
 /* Numeric address and port of the peer. */
 const char *conn_peer_address(const struct conn *c);
 uint16_t conn_peer_port(const struct conn *c);
+/* Our own end: the port, and the address in out ("" and 0 if unknown). */
+uint16_t conn_own_address(const struct conn *c, char out[CONN_ADDRESS_SIZE]);
 /* Bytes of payload received so far. */
 uint64_t conn_bytes_in(const struct conn *c);
 

@@ -419,3 +419,13 @@ const char *tls_session_version(const struct tls_session *session)
 {
     return SSL_get_version(session->ssl);
 }
+
+const char *tls_session_cipher(const struct tls_session *session)
+{
+    return SSL_get_cipher_name(session->ssl);
+}
+
+const char *tls_session_name(const struct tls_session *session)
+{
+    return SSL_get_servername(session->ssl, TLSEXT_NAMETYPE_host_name);
+}

@@ -52,5 +52,9 @@ enum tls_progress tls_session_close_notify(struct tls_session *session);
 bool tls_session_has_pending(const struct tls_session *session);
 
 const char *tls_session_version(const struct tls_session *session);
+/* A literal: "TLS_AES_256_GCM_SHA384". */
+const char *tls_session_cipher(const struct tls_session *session);
+/* The name that a client asked for (SNI); NULL: none. Borrowed. */
+const char *tls_session_name(const struct tls_session *session);
 
 #endif

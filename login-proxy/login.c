@@ -1,8 +1,11 @@
 #include "login-proxy/login.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "login-proxy/lesson.h"
@@ -72,6 +75,8 @@ struct login *login_start(const struct login_options *options)
     set_default(&o->learn_ms, 2000);
     if (o->max_sessions == 0)
         o->max_sessions = 100000;
+    snprintf(login->id, sizeof login->id, "%08llx%x",
+             (unsigned long long)clock_unix_ms() / 1000, (unsigned)getpid());
     login->directory = directory_new(o->loop, o->state_socket, "login",
                                      &login_directory_ops, login);
     login->kick = kick_new(o->loop, login->directory, o->quiet_ms, o->force_ms);

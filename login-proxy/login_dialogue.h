@@ -58,15 +58,17 @@ void session_consume(struct session *s, size_t length);
 enum parse_result session_take_line(struct session *s, char copy[POP3_LINE_MAX],
                                     struct slice *line_out);
 
-/* The client wants in. The password is taken over. dialogue->accept or ->refuse
-   follows, from the loop. */
-void session_login_take(struct session *s, const char *user, size_t length,
-                        struct secret *password);
+/* The client wants in. The password is taken over; mechanism is a literal.
+   dialogue->accept or ->refuse follows, from the loop. */
+void session_login_take(struct session *s, struct slice user,
+                        struct secret *password, const char *mechanism);
 /* The same with a response of AUTH PLAIN, or the second one of AUTH LOGIN in
    base64; false, and nothing follows, if it is malformed. */
 bool session_login_plain(struct session *s, struct slice response);
 bool session_login_password(struct session *s, const struct sasl_name *user,
                             struct slice response);
+/* What the client says of itself, for the log. */
+void session_set_client(struct session *s, const char *text);
 void session_start_tls(struct session *s);
 /* The client said good-bye, or broke the protocol; what was written is sent. */
 void session_close(struct session *s, const char *reason);

@@ -14,6 +14,8 @@
 #include "login-proxy/backend.h"
 #include "proto/imap_cmd.h"
 
+#define CLIENT_TEXT_MAX 128 /* of what it says of itself */
+
 enum login_imap_state {
     LI_COMMAND,
     LI_PLAIN,
@@ -91,7 +93,7 @@ static void cmd_login(struct session *s, const struct imap_cmd *cmd)
     }
     secret_init(&password);
     secret_set(&password, cmd->args[1].bytes, cmd->args[1].length);
-    session_login_take(s, cmd->args[0].bytes, cmd->args[0].length, &password);
+    session_login_take(s, cmd->args[0], &password, "IMAP-LOGIN");
 }
 
 static void take_plain(struct session *s, struct slice response)
@@ -138,6 +140,35 @@ static void cmd_authenticate(struct session *s, const struct imap_cmd *cmd)
     }
 }
 
+/* "name=Thunderbird,version=115": the pairs that say something, as far as they
+   fit (RFC 2971 3.3). */
+static void cmd_id(struct session *s, const struct imap_cmd *cmd)
+{
+    unsigned count =
+        cmd->arg_count < IMAP_CMD_ARGS ? cmd->arg_count : IMAP_CMD_ARGS;
+    struct buf text;
+
+    buf_init(&text, CLIENT_TEXT_MAX);
+    for (unsigned i = 1; i + 1 < count; i += 2) {
+        struct slice key = cmd->args[i], value = cmd->args[i + 1];
+
+        if (slice_is(value, "NIL") || slice_is(value, ")"))
+            continue;
+        if (text.used + key.length + value.length + 2 > text.max)
+            break;
+        if (text.used > 0)
+            buf_append_text(&text, ",");
+        buf_append(&text, key.bytes, key.length);
+        buf_append_text(&text, "=");
+        buf_append(&text, value.bytes, value.length);
+    }
+    if (text.used > 0)
+        session_set_client(s, buf_text(&text));
+    buf_release(&text);
+    conn_printf(session_client(s), "* ID NIL\r\n");
+    answer(s, "OK Done");
+}
+
 static void cmd_starttls(struct session *s)
 {
     if (!session_offers_tls(s)) {
@@ -159,8 +190,7 @@ static void login_imap_on_command(struct session *s, const struct imap_cmd *cmd)
     } else if (strcmp(verb, "NOOP") == 0) {
         answer(s, "OK Done");
     } else if (strcmp(verb, "ID") == 0) {
-        conn_printf(client, "* ID NIL\r\n");
-        answer(s, "OK Done");
+        cmd_id(s, cmd);
     } else if (strcmp(verb, "LOGOUT") == 0) {
         conn_printf(client, "* BYE Logging out\r\n");
         answer(s, "OK Done");

@@ -85,7 +85,8 @@ static void login_with(struct session *s, struct slice bytes)
     d->has_user = false;
     secret_init(&password);
     secret_set(&password, bytes.bytes, bytes.length);
-    session_login_take(s, d->user.bytes, d->user.length, &password);
+    session_login_take(s, (struct slice){d->user.bytes, d->user.length},
+                       &password, "USER");
 }
 
 static void cmd_pass(struct session *s, struct slice arg)

@@ -19,6 +19,8 @@ struct login {
     struct kick *kick;
     struct prints *prints;
     int64_t master_rests_until_ms; /* local has refused the master user */
+    char id[20];             /* of this process: its sessions' ids begin so */
+    unsigned session_number; /* of the last one */
     struct listener *listeners;
     struct session *sessions; /* see session.h */
     struct lesson *lessons;   /* see lesson.h */

@@ -1,5 +1,5 @@
 /*
- * The life of a session: its client, its timers, its end and its one log line.
+ * The life of a session: its client, its timers, and its end.
  *
  *   TLS -> CLIENT -> ASK -> BACKEND (-> PROVE -> LEARN, or CHECK) -> SPLICED
  *   a login that failed: -> REFUSE -> CLIENT
@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/tally.h"
 #include "login-proxy/lesson.h"
+#include "login-proxy/session_line.h"
 
 #define CLIENT_INPUT_MAX 16384 /* what may be pipelined behind a login */
 #define TRIES_MAX        3
@@ -28,14 +29,9 @@ _Static_assert(sizeof state_names / sizeof state_names[0] ==
 
 void session_enter(struct session *s, enum session_state next)
 {
-    log_debug("session %s:%u %s -> %s", s->peer, s->peer_port,
-              state_names[s->state], state_names[next]);
+    log_debug("session %s %s -> %s", s->id, state_names[s->state],
+              state_names[next]);
     s->state = next;
-}
-
-static const char *protocol_name(const struct session *s)
-{
-    return s->protocol == MAIL_POP3 ? "pop3" : "imap";
 }
 
 static void session_delete(void *ctx)
@@ -47,43 +43,29 @@ static void session_delete(void *ctx)
     free(s->user);
     free(s->address);
     free(s->kick_reason);
+    free(s->server_name);
+    free(s->client_id);
+    free(s->server);
     free(s);
 }
 
-/* Whom nobody has been asked for yet is on side none. */
-static void count_end(const struct session *s, uint64_t in, uint64_t out)
+static void count_end(const struct session *s)
 {
-    const char *side = s->relay == NULL ? "none"
-                       : s->is_local    ? "local"
-                                        : "legacy";
+    const char *protocol = session_protocol_name(s);
+    const char *side = s->relay != NULL ? session_side_name(s) : "none";
+    uint64_t bytes = s->relay == NULL ? 0
+                                      : relay_bytes_to_backend(s->relay) +
+                                            relay_bytes_to_client(s->relay);
 
-    tally_add(-1, "sessions{protocol=\"%s\"}", protocol_name(s));
-    tally_add(1, "session_ends_total{protocol=\"%s\",side=\"%s\"}",
-              protocol_name(s), side);
-    tally_add((int64_t)(in + out),
-              "session_bytes_total{protocol=\"%s\",side=\"%s\"}",
-              protocol_name(s), side);
+    tally_add(-1, "sessions{protocol=\"%s\"}", protocol);
+    tally_add(1, "session_ends_total{protocol=\"%s\",side=\"%s\"}", protocol,
+              side);
+    tally_add((int64_t)bytes,
+              "session_bytes_total{protocol=\"%s\",side=\"%s\"}", protocol,
+              side);
     if (s->relay != NULL)
-        tally_add(-1, "sessions_spliced{protocol=\"%s\",side=\"%s\"}",
-                  protocol_name(s), side);
-}
-
-static void log_end(const struct session *s)
-{
-    uint64_t in = s->relay ? relay_bytes_to_backend(s->relay) : 0;
-    uint64_t out = s->relay ? relay_bytes_to_client(s->relay) : 0;
-
-    count_end(s, in, out);
-
-    log_info("session end user=\"%s\" address=\"%s\" protocol=%s ip=%s port=%u "
-             "tls=%s route=%s in=%llu out=%llu reason=%s",
-             log_safe(s->user ? s->user : ""),
-             log_safe(s->address ? s->address : ""), protocol_name(s), s->peer,
-             s->peer_port, s->tls_version[0] ? s->tls_version : "no",
-             s->relay == NULL ? "none"
-             : s->is_local    ? "local"
-                              : "legacy",
-             (unsigned long long)in, (unsigned long long)out, s->reason);
+        tally_add(-1, "sessions_spliced{protocol=\"%s\",side=\"%s\"}", protocol,
+                  side);
 }
 
 /* The only exit. What was written to the client is still sent. */
@@ -94,7 +76,8 @@ static void session_end(struct session *s, const char *reason)
     if (s->state == SESSION_END)
         return;
     s->reason = reason;
-    log_end(s);
+    count_end(s);
+    session_line_end(s);
     session_enter(s, SESSION_END);
     attempt_free(s);
     lesson_leave(&s->lesson);
@@ -191,7 +174,8 @@ bool session_login_plain(struct session *s, struct slice response)
     secret_init(&password);
     is_good = sasl_plain_decode(response, &user, &password) == PARSE_DONE;
     if (is_good)
-        session_login_take(s, user.bytes, user.length, &password);
+        session_login_take(s, (struct slice){user.bytes, user.length},
+                           &password, "PLAIN");
     secret_wipe(&password);
     return is_good;
 }
@@ -205,9 +189,16 @@ bool session_login_password(struct session *s, const struct sasl_name *user,
     secret_init(&password);
     is_good = sasl_login_password(response, &password) == PARSE_DONE;
     if (is_good)
-        session_login_take(s, user->bytes, user->length, &password);
+        session_login_take(s, (struct slice){user->bytes, user->length},
+                           &password, "LOGIN");
     secret_wipe(&password);
     return is_good;
+}
+
+void session_set_client(struct session *s, const char *text)
+{
+    free(s->client_id);
+    s->client_id = mem_dup_text(text);
 }
 
 void session_start_tls(struct session *s)
@@ -227,11 +218,9 @@ void session_fail(struct session *s, enum login_failure failure,
     };
     int64_t wait_ms = s->login->options.refuse_ms;
 
-    log_info("login-failed user=\"%s\" ip=%s protocol=%s reason=%s text=\"%s\"",
-             log_safe(s->user ? s->user : ""), s->peer, protocol_name(s),
-             names[failure], log_safe(reason));
+    session_line_failed(s, names[failure], reason);
     tally_add(1, "logins_total{protocol=\"%s\",side=\"none\",result=\"%s\"}",
-              protocol_name(s), names[failure]);
+              session_protocol_name(s), names[failure]);
     attempt_free(s);
     lesson_leave(&s->lesson);
     kick_remove(s->login->kick, &s->tracked);
@@ -248,6 +237,7 @@ static void tell_failure(struct session *s)
     s->user = NULL;
     free(s->address);
     s->address = NULL;
+    s->side = SESSION_SIDE_NONE;
     if (s->failures >= TRIES_MAX) {
         s->dialogue->say_bye(s, "too many tries");
         session_end(s, "tries");
@@ -288,6 +278,11 @@ static void session_on_ready(void *ctx)
 
     snprintf(s->tls_version, sizeof s->tls_version, "%s",
              conn_tls_version(s->client));
+    if (conn_is_tls(s->client)) {
+        s->cipher = conn_tls_cipher(s->client);
+        free(s->server_name);
+        s->server_name = mem_dup_text(conn_tls_name(s->client));
+    }
     session_enter(s, SESSION_CLIENT);
     if (s->dialogue_state == NULL) {
         s->dialogue_state = s->dialogue->start(s);
@@ -336,6 +331,9 @@ void session_start_take(struct login *login, const struct listener *l, int fd)
                                  CLIENT_INPUT_MAX, &session_ops, s);
     snprintf(s->peer, sizeof s->peer, "%s", conn_peer_address(s->client));
     s->peer_port = conn_peer_port(s->client);
+    s->own_port = conn_own_address(s->client, s->own);
+    snprintf(s->id, sizeof s->id, "%s-%x", login->id, ++login->session_number);
+    s->began_ms = s->asked_ms = loop_now_ms(loop);
     s->deadline = timer_new(loop, session_on_deadline, s);
     s->wait = timer_new(loop, session_on_wait_over, s);
     timer_start(s->deadline, login->options.login_ms);
@@ -345,6 +343,6 @@ void session_start_take(struct login *login, const struct listener *l, int fd)
         s->next->link = &s->next;
     login->sessions = s;
     login->session_count++;
-    tally_add(1, "sessions{protocol=\"%s\"}", protocol_name(s));
-    tally_add(1, "sessions_total{protocol=\"%s\"}", protocol_name(s));
+    tally_add(1, "sessions{protocol=\"%s\"}", session_protocol_name(s));
+    tally_add(1, "sessions_total{protocol=\"%s\"}", session_protocol_name(s));
 }

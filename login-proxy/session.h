@@ -33,6 +33,14 @@ enum session_state {
     SESSION_STATE_COUNT
 };
 
+enum session_side {
+    SESSION_SIDE_NONE,
+    SESSION_SIDE_LEGACY,
+    SESSION_SIDE_LOCAL
+};
+
+#define SESSION_ID_SIZE 32
+
 struct attempt; /* one try to log in; only while it lasts */
 
 struct session {
@@ -58,14 +66,24 @@ struct session {
     struct tracked tracked;
     bool may_say_bye; /* no COMPRESS can be on */
 
-    char peer[48]; /* numeric address */
-    uint16_t peer_port;
+    char id[SESSION_ID_SIZE]; /* in every line of it; unique */
+    int64_t began_ms;         /* loop time */
+    int64_t asked_ms;         /* the same of the last login */
+    char peer[CONN_ADDRESS_SIZE], own[CONN_ADDRESS_SIZE]; /* numeric */
+    uint16_t peer_port, own_port;
     char tls_version[12];
-    char *user;         /* owned: as typed, of the good login */
-    char *address;      /* owned: canonical, the same */
-    bool is_local;      /* spliced to local */
-    const char *reason; /* of the end, a literal */
-    char *kick_reason;  /* owned: why it was "kicked" */
+    const char *cipher;                /* a literal; NULL in clear */
+    char *server_name;                 /* owned: SNI; NULL: none */
+    char *client_id;                   /* owned: IMAP ID; NULL: none */
+    const char *mechanism;             /* a literal, of the last login */
+    char *user;                        /* owned: as typed, of the good login */
+    char *address;                     /* owned: canonical, the same */
+    enum session_side side;            /* where the last login went */
+    char *server;                      /* owned: its host:port */
+    char server_ip[CONN_ADDRESS_SIZE]; /* once it has let us in */
+    bool is_by_master;                 /* it was local's master user */
+    const char *reason;                /* of the end, a literal */
+    char *kick_reason;                 /* owned: why it was "kicked" */
 };
 
 /* Between session.c and session_login.c: */

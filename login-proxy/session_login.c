@@ -1,6 +1,7 @@
 /*
  * One try to log in: who serves the user, logging in there, and the splice.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "base/tally.h"
 #include "login-proxy/lesson.h"
 #include "login-proxy/session_attempt.h"
+#include "login-proxy/session_line.h"
 #include "proto/sasl.h"
 
 #define STARTS_MAX 8 /* of one attempt, when holds and flips come between */
@@ -134,8 +136,8 @@ enum track_kind session_spliced_kind(const struct session *s)
 
 static void count_login(const struct session *s)
 {
-    const char *protocol = s->protocol == MAIL_POP3 ? "pop3" : "imap";
-    const char *side = s->is_local ? "local" : "legacy";
+    const char *protocol = session_protocol_name(s);
+    const char *side = session_side_name(s);
 
     tally_add(1, "logins_total{protocol=\"%s\",side=\"%s\",result=\"ok\"}",
               protocol, side);
@@ -181,10 +183,10 @@ static void note_verified(struct session *s)
         return;
     if (a->master_trouble != NULL && now >= login->master_rests_until_ms) {
         login->master_rests_until_ms = now + MASTER_RESTS_MS;
-        log_warn("login master=\"%s\" is not let in by local, users log in "
-                 "themselves for %d s: %s",
-                 log_safe(login->options.local_master), MASTER_RESTS_MS / 1000,
-                 a->master_trouble);
+        log_warn("login master=\"%s\" session=%s is not let in by local, users "
+                 "log in themselves for %d s: %s",
+                 log_safe(login->options.local_master), s->id,
+                 MASTER_RESTS_MS / 1000, a->master_trouble);
     }
     verified_put(login->options.verified, &pair);
 }
@@ -195,12 +197,15 @@ void session_splice(struct session *s, struct conn **conn,
     struct attempt *a = s->attempt;
 
     s->dialogue->accept(s, backend);
-    s->is_local = !attempt_is_towards_legacy(a);
+    s->is_by_master = a->is_by_master;
+    snprintf(s->server_ip, sizeof s->server_ip, "%s", conn_peer_address(*conn));
+    session_line_accepted(s);
     s->may_say_bye = s->protocol == MAIL_IMAP && backend->caps.is_known &&
                      !backend->caps.has_compress;
-    if (s->is_local && a->answer.password_state != PASSWORD_CONFIRMED)
+    if (!attempt_is_towards_legacy(a) &&
+        a->answer.password_state != PASSWORD_CONFIRMED)
         directory_confirm(s->login->directory, a->answer.account_id);
-    if (s->is_local)
+    if (!attempt_is_towards_legacy(a))
         note_verified(s);
     if (a->is_lesson_due)
         session_teach_beside(s);
@@ -293,6 +298,18 @@ static void session_on_backend(void *ctx, const struct backend_answer *answer)
     session_prove(s, answer->conn_take);
 }
 
+static void note_server(struct session *s, const struct mail_url *server)
+{
+    size_t size = strlen(server->host) + sizeof ":65535";
+
+    s->side = attempt_is_towards_legacy(s->attempt) ? SESSION_SIDE_LEGACY
+                                                    : SESSION_SIDE_LOCAL;
+    free(s->server);
+    s->server = mem_alloc(size);
+    snprintf(s->server, size, "%s:%u", server->host, server->port);
+    s->server_ip[0] = '\0';
+}
+
 static void session_connect(struct session *s)
 {
     struct attempt *a = s->attempt;
@@ -321,6 +338,7 @@ static void session_connect(struct session *s)
         session_fail(s, LOGIN_TEMPORARY, "no server for this protocol");
         return;
     }
+    note_server(s, server);
     a->is_lesson_due = is_legacy && session_is_lesson_due(s);
     query.wants_stat =
         a->is_lesson_due && a->answer.legacy_imap.host[0] == '\0';
@@ -381,8 +399,8 @@ void session_ask(struct session *s)
                              session_on_answer, s);
 }
 
-void session_login_take(struct session *s, const char *user, size_t length,
-                        struct secret *password)
+void session_login_take(struct session *s, struct slice user,
+                        struct secret *password, const char *mechanism)
 {
     struct attempt *a = mem_alloc(sizeof *a);
     struct err err;
@@ -391,10 +409,12 @@ void session_login_take(struct session *s, const char *user, size_t length,
     secret_init(password);
     s->attempt = a;
     free(s->user);
-    s->user = mem_alloc(length + 1);
-    memcpy(s->user, user, length);
+    s->user = mem_alloc(user.length + 1);
+    memcpy(s->user, user.bytes, user.length);
+    s->mechanism = mechanism;
+    s->asked_ms = loop_now_ms(s->login->options.loop);
     conn_pause(s->client);
-    if (username_parse(user, length, &a->name, &err) == -1)
+    if (username_parse(user.bytes, user.length, &a->name, &err) == -1)
         session_fail(s, LOGIN_DENIED, err.text);
     else if (a->password.length == 0 ||
              !sasl_is_plain_text(a->password.bytes, a->password.length))

@@ -155,8 +155,8 @@ static void session_on_proof(void *ctx, const struct proof_answer *proof)
         session_fail(s, LOGIN_TEMPORARY, proof->err->text);
     } else if (proof->outcome == PROOF_REFUSED) {
         /* legacy let the client in: so do we, and record nothing */
-        log_warn("session user=\"%s\" not taken in: %s", log_safe(s->user),
-                 proof->err->text);
+        log_warn("session %s user=\"%s\" not taken in: %s", s->id,
+                 log_safe(s->user), proof->err->text);
         splice_kept(s, proof->conn_take);
     } else {
         session_learn(s, proof->conn_take, proof);

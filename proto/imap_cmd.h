@@ -13,7 +13,7 @@
 
 #define IMAP_CMD_MAX  (16u << 10) /* bytes of one command with its literals */
 #define IMAP_TAG_MAX  128
-#define IMAP_CMD_ARGS 4 /* kept; further ones are checked and dropped */
+#define IMAP_CMD_ARGS 24 /* kept; further ones are checked and dropped */
 
 enum imap_cmd_state {
     IMAP_CMD_LINE,    /* collecting up to the next line end */
