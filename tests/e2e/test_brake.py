@@ -244,9 +244,11 @@ def place(address):
 
 
 def on_disk(world, text):
-    """Whether it stands anywhere in the state directory."""
+    """Files of the state directory in which it stands, but for the session
+    lines, which are a log: databases, ledgers, journals."""
     state = world.folder / "state"
     return [path for path in state.rglob("*") if path.is_file() and
+            path.parent.name != "trace" and
             text.encode() in path.read_bytes()]
 
 
@@ -261,6 +263,7 @@ def test_share_takes_in_who_it_means_and_records_nobody_else(flipping):
         world.pop3(user).quit()
     for user in users[:3]:
         world.wait_account(user, copy=("initial", "delta"))
+        assert on_disk(world, world.address(user))
     for user in users[3:]:
         assert world.account(user) is None
         assert on_disk(world, world.address(user)) == []
