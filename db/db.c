@@ -34,16 +34,28 @@ struct db {
     struct db_statement *cache[CACHE_BUCKETS];
 };
 
+/* SQLite says "full" only of write(); where making room failed otherwise, the
+   reason is often overwritten by what it tidies up. */
+static enum err_kind kind_of_io(int extended, int number)
+{
+    if (number != EIO &&
+        (extended == SQLITE_IOERR_SHMSIZE || extended == SQLITE_IOERR_WRITE ||
+         extended == SQLITE_IOERR_TRUNCATE || extended == SQLITE_IOERR_FSYNC ||
+         extended == SQLITE_IOERR_DIR_FSYNC))
+        return ERR_RETRY;
+    return err_kind_of_errno(number);
+}
+
 static int fail(struct db *db, const char *what, struct err *err)
 {
-    int code = sqlite3_errcode(db->sqlite);
     int extended = sqlite3_extended_errcode(db->sqlite);
+    int code = extended & 0xff; /* sqlite3_errcode() tells the extended, too */
     enum err_kind kind = ERR_SETUP;
 
     if (code == SQLITE_BUSY || code == SQLITE_LOCKED || code == SQLITE_FULL)
         kind = ERR_RETRY;
     else if (code == SQLITE_IOERR || code == SQLITE_CANTOPEN)
-        kind = err_kind_of_errno(sqlite3_system_errno(db->sqlite));
+        kind = kind_of_io(extended, sqlite3_system_errno(db->sqlite));
     db->is_conflict = extended == SQLITE_CONSTRAINT_UNIQUE ||
                       extended == SQLITE_CONSTRAINT_PRIMARYKEY;
     if (code == SQLITE_READONLY && db->is_read_only)

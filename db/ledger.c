@@ -62,7 +62,8 @@ static int take_lock(struct ledger *ledger, const char *directory,
     snprintf(path, sizeof(path), "%s/lock", directory);
     ledger->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (ledger->lock == -1)
-        return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+        return err_set(err, err_kind_of_errno(errno), "%s: %s", path,
+                       strerror(errno));
     if (flock(ledger->lock, LOCK_EX | LOCK_NB) == -1)
         return err_set(err, ERR_RETRY, "%s: held by another worker", path);
     return 0;
@@ -130,11 +131,12 @@ static int sync_file(const char *path, struct err *err)
     int rc = 0;
 
     if (fd == -1)
-        return errno == ENOENT
-                   ? 0
-                   : err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+        return errno == ENOENT ? 0
+                               : err_set(err, err_kind_of_errno(errno),
+                                         "%s: %s", path, strerror(errno));
     if (fsync(fd) == -1)
-        rc = err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+        rc = err_set(err, err_kind_of_errno(errno), "%s: %s", path,
+                     strerror(errno));
     close(fd);
     return rc;
 }

@@ -108,7 +108,8 @@ int message_file_fetch(struct message_file *file, struct source *source,
     body_digest_reset(&file->body);
     file->is_whole = false;
     if (ftruncate(file->fd, 0) == -1 || lseek(file->fd, 0, SEEK_SET) == -1)
-        return err_set(err, ERR_SETUP, "message.body: %s", strerror(errno));
+        return err_set(err, err_kind_of_errno(errno), "message.body: %s",
+                       strerror(errno));
     if (source_bodies(source, &uid, 1, &sink, file, err) == -1)
         return -1;
     if (!file->is_whole)
