@@ -118,6 +118,15 @@ static void print_account(const json_t *a)
         printf("  %-14s %s\n", "flipped at",
                cli_time(wire_int(a, "flipped_at", 0)));
     }
+    if (*cli_text(a, "on_flip"))
+        printf("  %-14s %s, attempts %lld\n", "on flip", cli_text(a, "on_flip"),
+               (long long)wire_int(a, "on_flip_attempts", 0));
+    if (wire_int(a, "late_mail_at", 0))
+        printf("  %-14s %s\n", "late mail",
+               cli_time(wire_int(a, "late_mail_at", 0)));
+    if (wire_int(a, "trail_ended_at", 0))
+        printf("  %-14s %s\n", "trail ended",
+               cli_time(wire_int(a, "trail_ended_at", 0)));
     json_array_foreach(json_object_get(a, "jobs"), i, job) printf(
         "  %-14s %s, %s %s, attempts %lld\n", "job", cli_text(job, "kind"),
         wire_bool(job, "running") ? "running since" : "due",

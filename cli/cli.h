@@ -63,6 +63,7 @@ const char *cli_bar(double share, int width);
 /* --- the subcommands; request holds cmd and the arguments */
 typedef int cli_run_fn(struct cli *cli, json_t *request);
 cli_run_fn cli_freeze, cli_thaw, cli_domain_admit;
+cli_run_fn cli_domain_close, cli_domain_reopen, cli_domain_strangers;
 cli_run_fn cli_init, cli_domain_add, cli_domain_set, cli_domain_list,
     cli_domain_show, cli_remove, cli_account_list, cli_account_show,
     cli_account_accept, cli_migrate, cli_status, cli_cutover, cli_verify,

@@ -51,6 +51,13 @@ static void print_domain(const json_t *d)
            (long long)wire_int(d, "hold_seconds", 0));
     printf("  %-14s %lld\n", "rollback days",
            (long long)wire_int(d, "rollback_days", 0));
+    printf("  %-14s %lld\n", "quiet days",
+           (long long)wire_int(d, "quiet_days", 0));
+    if (wire_int(d, "closed_at", 0))
+        printf("  %-14s %s\n", "closed", cli_time(wire_int(d, "closed_at", 0)));
+    if (wire_int(d, "strangers", 0))
+        printf("  %-14s %lld addresses\n", "strangers",
+               (long long)wire_int(d, "strangers", 0));
     if (json_object_get(d, "accounts"))
         printf("  %-14s %lld, %lld of them local\n", "accounts",
                (long long)wire_int(d, "accounts", 0),

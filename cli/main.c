@@ -54,11 +54,22 @@ static const struct cli_option domain_options[] = {
     {"hold-seconds", OPTION_NUMBER, "N   the longest wait at the flip (20)"},
     {"rollback-days", OPTION_NUMBER,
      "N   so long after its flip a mailbox can be taken back (14)"},
+    {"quiet-days", OPTION_NUMBER,
+     "N   so long no late mail may have come before `domain close` (7)"},
     {"master-user", OPTION_TEXT, "USER   refused: not served yet"},
     {"on-flip", OPTION_TEXT,
      "COMMAND   run with address and old user name "
      "after each flip"},
     {"disabled", OPTION_FLAG, "take nobody in yet (add)"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option close_options[] = {
+    {"force", OPTION_FLAG,
+     "whatever stands against it; needs a --reason, which the audit keeps"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option strangers_options[] = {
+    {"limit", OPTION_NUMBER, "N   list so many, most mails first (1000)"},
     {NULL, OPTION_FLAG, NULL}};
 
 static const struct cli_option domain_option[] = {
@@ -152,6 +163,14 @@ static const struct cli_command commands[] = {
     {"domain unadmit", "NAME [ADDRESS...] [--file FILE]",
      "name them no more; who is in stays in", admit_options, "words", 1, 100000,
      cli_domain_admit},
+    {"domain close", "NAME [--force --reason TEXT]",
+     "end its trails: legacy takes no more mail for it", close_options, "name",
+     1, 1, cli_domain_close},
+    {"domain reopen", "NAME", "undo that as far as it can be", no_options,
+     "name", 1, 1, cli_domain_reopen},
+    {"domain strangers", "NAME [--limit N]",
+     "who gets mail on legacy and is no account", strangers_options, "name", 1,
+     1, cli_domain_strangers},
     {"domain remove", "NAME", "forget a domain without accounts", no_options,
      "name", 1, 1, cli_remove},
     {"account list", "[--domain D]", "all accounts", domain_option, NULL, 0, 0,

@@ -42,6 +42,7 @@ jobs:
   trail_inbox_seconds: {trail_inbox_seconds}
   trail_seconds: {trail_seconds}
   retry_seconds: 1
+  on_flip_seconds: {on_flip_seconds}
 login:
   processes: {login_processes}
   hold_quiet_ms: 300

@@ -59,6 +59,19 @@ virtual_mailbox_domains = {domain}
 virtual_mailbox_maps = texthash:{dir}/mailboxes
 virtual_alias_maps = texthash:{dir}/aliases
 virtual_transport = lmtp:inet:127.0.0.1:{lmtp}
+transport_maps = hash:{dir}/forward/transport
+"""
+
+# What a domain's --on-flip may run: legacy sends the address's mail to mailhaul
+# from then on. Postfix looks every 10 s whether the table has changed.
+FORWARD = """\
+#!/bin/sh -e
+cd {dir}/forward
+exec 9> lock
+flock 9
+grep -qF "$MAILHAUL_ADDRESS " transport ||
+    echo "$MAILHAUL_ADDRESS smtp:[127.0.0.1]:{mailhaul_smtp}" >> transport
+exec postmap -c {dir}/etc hash:transport
 """
 
 # Mail of served domains goes to mailhaul, which knows the side.
@@ -121,6 +134,7 @@ class Postfix:
         (etc / "master.cf").write_text(MASTER.format(port=self.port))
         if self.name == "legacy":
             self._make_tables()
+            self._make_forward(words)
         # Postfix waits a second or two before it trusts a file this young
         for path in [*etc.iterdir(), *self.folder.iterdir()]:
             if path.is_file():
@@ -135,6 +149,20 @@ class Postfix:
             for alias, users in ALIASES.items())
         (self.folder / "mailboxes").write_text(mailboxes)
         (self.folder / "aliases").write_text(aliases)
+
+    def _make_forward(self, words):
+        folder = self.folder / "forward"
+        folder.mkdir(exist_ok=True)
+        script = folder / "to-mailhaul"
+        script.write_text(FORWARD.format(**words))
+        script.chmod(0o755)
+        table = folder / "transport"
+        table.touch()
+        subprocess.run(["postmap", "-c", str(self.folder / "etc"),
+                        f"hash:{table}"], check=True)
+        owner = pwd.getpwnam(self.settings.owner).pw_uid
+        for path in (folder, table, folder / "transport.db"):
+            os.chown(path, owner, -1)
 
     def start(self):
         """The master's pid."""

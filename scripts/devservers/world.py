@@ -52,6 +52,7 @@ class Settings:
     trail_inbox_seconds: int = 2
     trail_seconds: int = 5
     hold_seconds: int = 20
+    on_flip_seconds: int = 60
     log_level: str = "info"
     remember_minutes: int = 10
     reserve: str = "{bytes: 0, inodes: 0}"  # of the store's file system
@@ -103,7 +104,8 @@ class World:
                                           self.ca, self.legacy, s)
             self.legacy_postfix = Postfix(
                 "legacy", self.folder / "legacy-postfix", self.ca,
-                self.legacy["smtp"], s, lmtp=self.legacy["lmtp"])
+                self.legacy["smtp"], s, lmtp=self.legacy["lmtp"],
+                mailhaul_smtp=self.own["smtp"])
             self.servers["legacy-dovecot"] = self.legacy_dovecot
             self.servers["legacy-postfix"] = self.legacy_postfix
 
