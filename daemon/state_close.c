@@ -32,6 +32,7 @@
 #define FAILED_FIRST 5
 
 enum pass_state {
+    PASS_NEW,
     PASS_ASKED, /* queued, or the worker began before it was asked for */
     PASS_RUNS
 };
@@ -49,6 +50,7 @@ struct state_close {
     char actor[COMMAND_ACTOR_MAX];
     char reason[256];
     bool is_forced;
+    json_t *probed;  /* owned; array of bars that force went over */
     json_t *refused; /* owned; array of bars: over, and nothing has changed */
     json_t *failed;  /* owned; the first accounts whose pass failed */
     int64_t failed_count, failed_in_a_row;
@@ -76,6 +78,7 @@ static void close_free(struct state_close *close)
     while (*at != close)
         at = &(*at)->next;
     *at = close->next;
+    json_decref(close->probed);
     json_decref(close->refused);
     json_decref(close->failed);
     free(close);
@@ -140,7 +143,7 @@ static void close_domain(struct state_close *close, struct domain *d,
 static void settle(struct state_close *close)
 {
     struct state *s = close->state;
-    json_t *bars = json_array();
+    json_t *bars = json_copy(close->probed);
     struct domain d;
     struct err err;
     int found = domain_get(s->db, close->domain_id, &d, &err);
@@ -168,20 +171,9 @@ static int ask_for_pass(void *ctx, int64_t account_id)
     struct state_close *close = ctx;
 
     close->passes[close->pass_count++] =
-        (struct pass){.account_id = account_id, .state = PASS_ASKED};
+        (struct pass){.account_id = account_id, .state = PASS_NEW};
     close->last_id = account_id;
     return 0;
-}
-
-static void queue_pass(struct state_close *close, const struct pass *pass)
-{
-    struct account account;
-    struct domain domain;
-
-    if (state_load(close->state, pass->account_id, &account, &domain) &&
-        account.copy == COPY_TRAIL)
-        state_jobs_queue(close->state, &account, &domain, JOB_TRAIL,
-                         clock_unix_ms());
 }
 
 static void drop_pass(struct state_close *close, struct pass *pass)
@@ -190,25 +182,80 @@ static void drop_pass(struct state_close *close, struct pass *pass)
     close->done++;
 }
 
+static void pass_failed(struct state_close *close, struct pass *pass,
+                        const struct account *a, const char *why)
+{
+    char text[ADDRESS_MAX + 200];
+
+    snprintf(text, sizeof(text), "%s: %s", a->address, log_safe(why));
+    close->failed_count++;
+    if (json_array_size(close->failed) < FAILED_FIRST)
+        json_array_append_new(close->failed, json_string(text));
+    drop_pass(close, pass);
+}
+
+/* See to it that this pass comes. False: it cannot, and is dropped. */
+static bool see_to_pass(struct state_close *close, struct pass *pass)
+{
+    struct state *s = close->state;
+    struct account account;
+    struct domain domain;
+    struct job job;
+    struct err err;
+    int found;
+
+    if (!state_load(s, pass->account_id, &account, &domain)) {
+        drop_pass(close, pass);
+        return false;
+    }
+    if (account.copy != COPY_TRAIL) {
+        pass_failed(close, pass, &account, account_copy_name(account.copy));
+        return false;
+    }
+    found = job_find(s->db, account.id, JOB_TRAIL, &job, &err);
+    state_must(found, &err);
+    /* one that runs already does not count: another follows it */
+    if (!found || pass->state == PASS_NEW)
+        state_jobs_queue(s, &account, &domain, JOB_TRAIL, clock_unix_ms());
+    if (pass->state == PASS_NEW)
+        pass->state = PASS_ASKED;
+    return true;
+}
+
+static void see_to_passes(struct state_close *close)
+{
+    unsigned i = 0;
+
+    while (i < close->pass_count)
+        if (see_to_pass(close, &close->passes[i]))
+            i++;
+}
+
 /* More passes, as those before have ended; or the end. May free it. */
 static void advance(struct state_close *close)
 {
     struct state *s = close->state;
-    unsigned old_count = close->pass_count;
+    int64_t last_id;
     struct err err;
 
     if (close->refused)
         return;
-    /* legacy is gone: nobody waits for the rest of them */
-    if (close->is_forced && close->failed_in_a_row >= FAILURES_MAX)
-        close->pass_count = 0;
-    else if (close->pass_count < PASSES_MAX / 2)
-        state_must(closing_each_trail(s->db, close->domain_id, close->last_id,
-                                      (int)(PASSES_MAX - close->pass_count),
-                                      ask_for_pass, close, &err),
-                   &err);
-    for (unsigned i = old_count; i < close->pass_count; i++)
-        queue_pass(close, &close->passes[i]);
+    do {
+        last_id = close->last_id;
+        if (close->is_forced && close->failed_in_a_row >= FAILURES_MAX) {
+            /* legacy is gone: nobody waits for the rest of them */
+            close->pass_count = 0;
+            break;
+        }
+        if (close->pass_count < PASSES_MAX / 2)
+            state_must(closing_each_trail(s->db, close->domain_id,
+                                          close->last_id,
+                                          (int)(PASSES_MAX - close->pass_count),
+                                          ask_for_pass, close, &err),
+                       &err);
+        if (close->last_id != last_id)
+            see_to_passes(close);
+    } while (close->pass_count == 0 && close->last_id != last_id);
     if (close->pass_count == 0)
         settle(close);
 }
@@ -235,19 +282,6 @@ bool state_close_leased(struct state *s, int64_t account_id)
     return pass != NULL;
 }
 
-static void pass_failed(struct state_close *close, struct pass *pass,
-                        const struct account *a, const char *why)
-{
-    char text[ADDRESS_MAX + 200];
-
-    snprintf(text, sizeof(text), "%s: %s", a->address, log_safe(why));
-    close->failed_count++;
-    close->failed_in_a_row++;
-    if (json_array_size(close->failed) < FAILED_FIRST)
-        json_array_append_new(close->failed, json_string(text));
-    drop_pass(close, pass);
-}
-
 void state_close_trailed(struct state *s, const struct account *a,
                          const struct err *outcome)
 {
@@ -264,6 +298,7 @@ void state_close_trailed(struct state *s, const struct account *a,
         pass->state = PASS_ASKED;
         return;
     } else {
+        close->failed_in_a_row++;
         pass_failed(close, pass, a, outcome->text);
     }
     advance(close);
@@ -272,31 +307,8 @@ void state_close_trailed(struct state *s, const struct account *a,
 /* Nobody tells of a trail that was paused, or of a job that was dropped. */
 static void look_after(struct state_close *close)
 {
-    struct state *s = close->state;
-    unsigned i = 0;
-
-    close->looked_ms = loop_now_ms(s->loop);
-    while (i < close->pass_count) {
-        struct pass *pass = &close->passes[i];
-        struct account account;
-        struct job job;
-        struct err err;
-        int found;
-
-        if (!state_load(s, pass->account_id, &account, NULL)) {
-            drop_pass(close, pass);
-            continue;
-        }
-        if (account.copy != COPY_TRAIL) {
-            pass_failed(close, pass, &account, account_copy_name(account.copy));
-            continue;
-        }
-        found = job_find(s->db, account.id, JOB_TRAIL, &job, &err);
-        state_must(found, &err);
-        if (!found)
-            queue_pass(close, pass);
-        i++;
-    }
+    close->looked_ms = loop_now_ms(close->state->loop);
+    see_to_passes(close);
     advance(close);
 }
 
@@ -438,28 +450,25 @@ int state_close_progress(struct state *s, struct command *c,
     return 0;
 }
 
-static int begin(struct state *s, const struct domain *d,
-                 const struct command *c, const json_t *request,
-                 struct err *err)
+static void begin(struct state *s, const struct domain *d, const char *actor,
+                  const json_t *request, json_t *probed)
 {
     const char *reason = wire_text(request, "reason");
     struct state_close *close = mem_alloc(sizeof(*close));
+    struct err err;
 
     close->state = s;
     close->domain_id = d->id;
     close->is_forced = wire_bool(request, "force");
     close->failed = json_array();
+    close->probed = json_incref(probed);
     close->asked_ms = close->looked_ms = loop_now_ms(s->loop);
-    snprintf(close->actor, sizeof(close->actor), "%s", c->actor);
+    snprintf(close->actor, sizeof(close->actor), "%s", actor);
     snprintf(close->reason, sizeof(close->reason), "%s", reason ? reason : "");
     close->next = s->closes;
     s->closes = close;
-    if (closing_count_trails(s->db, d->id, &close->total, err) == -1) {
-        close_free(close);
-        return -1;
-    }
+    state_must(closing_count_trails(s->db, d->id, &close->total, &err), &err);
     advance(close);
-    return 0;
 }
 
 /* Whatever force goes over, not this: it passes within seconds. */
@@ -475,42 +484,61 @@ static int refuse_held(const json_t *bars, struct err *err)
     return 0;
 }
 
+static json_t *probe_bars(struct state *s, const struct domain *d,
+                          const json_t *request)
+{
+    json_t *bars = json_array();
+    struct account_totals totals;
+    struct err err;
+
+    state_must(account_totals(s->db, d->id, &totals, &err), &err);
+    add_probe_bars(json_object_get(request, "probe"), totals.accounts, bars);
+    return bars;
+}
+
+/* Those of the probe and all others. New reference; NULL: not even force may go
+   over them. */
+static json_t *all_bars(struct state *s, const struct domain *d, json_t *probed,
+                        struct err *err)
+{
+    json_t *bars = json_copy(probed);
+
+    if (command_closing_bars(s->db, d, clock_unix_ms(), bars, err) == 0 &&
+        refuse_held(bars, err) == 0)
+        return bars;
+    json_decref(bars);
+    return NULL;
+}
+
 int state_close_begin(struct state *s, struct command *c, const json_t *request,
                       json_t **result_out, struct err *err)
 {
     const char *name = command_need_text(request, "name", err);
-    const char *reason = wire_text(request, "reason");
     bool is_forced = wire_bool(request, "force");
-    json_t *bars;
-    struct account_totals totals;
+    json_t *probed, *bars;
     struct domain d;
+    int rc = 0;
 
-    if (!name || command_need_domain(c, name, &d, err) == -1 ||
-        account_totals(s->db, d.id, &totals, err) == -1)
+    if (!name || command_need_domain(c, name, &d, err) == -1)
         return -1;
     if (s->is_full)
         return err_set(err, ERR_RETRY, "no room on the disk of state_dir");
-    if (is_forced && (!reason || !*reason))
-        return err_set(err, ERR_SETUP, "--force needs a --reason");
-    bars = json_array();
-    if (!d.closed_at && !find_close(s, d.id)) {
-        add_probe_bars(json_object_get(request, "probe"), totals.accounts,
-                       bars);
-        if (command_closing_bars(s->db, &d, c->now_ms, bars, err) == -1 ||
-            refuse_held(bars, err) == -1) {
-            json_decref(bars);
-            return -1;
-        }
-        if (json_array_size(bars) > 0 && !is_forced) {
-            *result_out = json_pack("{s:s,s:s,s:o}", "name", d.name, "state",
-                                    "refused", "bars", bars);
-            return 0;
-        }
-        if (begin(s, &d, c, request, err) == -1) {
-            json_decref(bars);
-            return -1;
-        }
+    if (is_forced && !command_need_text(request, "reason", err))
+        return -1;
+    if (d.closed_at || find_close(s, d.id))
+        return state_close_progress(s, c, request, result_out, err);
+    probed = probe_bars(s, &d, request);
+    bars = all_bars(s, &d, probed, err);
+    if (bars && json_array_size(bars) > 0 && !is_forced) {
+        *result_out = json_pack("{s:s,s:s,s:O}", "name", d.name, "state",
+                                "refused", "bars", bars);
+    } else if (bars) {
+        begin(s, &d, c->actor, request, probed);
+        rc = state_close_progress(s, c, request, result_out, err);
+    } else {
+        rc = -1;
     }
+    json_decref(probed);
     json_decref(bars);
-    return state_close_progress(s, c, request, result_out, err);
+    return rc;
 }

@@ -99,6 +99,7 @@ class Node:
             delta_seconds=s.delta_seconds, log_level=s.log_level,
             trail_inbox_seconds=s.trail_inbox_seconds,
             trail_seconds=s.trail_seconds, reserve=s.reserve,
+            on_flip_seconds=s.on_flip_seconds,
             doveadm=s.doveadm.format(
                 conf=self.folder / "local" / "dovecot.conf"), **self.ports))
 

@@ -23,7 +23,8 @@ WORLD = {"cutover": "manual", "more_users": 12}
 DOC = Path(__file__).resolve().parents[2] / "docs" / "JSON.md"
 COMMANDS = [
     "init", "domain add", "domain list", "domain show", "domain set",
-    "domain enable", "domain disable", "domain remove", "account list",
+    "domain enable", "domain disable", "domain remove", "domain close",
+    "domain reopen", "domain strangers", "account list",
     "account show", "account pause", "account resume", "account remove",
     "account import", "audit",
     "migrate", "status", "verify", "cutover"]

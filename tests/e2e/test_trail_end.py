@@ -309,21 +309,44 @@ def test_close_is_refused_when_legacy_is_not_there(shared_world, mx):
 
 
 def test_the_last_pass_brings_what_legacy_took_just_before(shared_world, mx):
-    """And is a reason to wait for the quiet days."""
+    """While it was being asked, into a folder that other passes leave out."""
     world = shared_world
     domain = Domain(world, mx, ["ann"]).move()
     ann = domain.users[0]
-    wait_until(lambda: world.account(ann)["jobs"][0]["due_at"] / 1000
-               > time.time() + 60, 90, 0.5)  # its first passes are over
     with world.imap(ann, "legacy") as legacy:
         legacy.create("Deep")
-        append(legacy, "Deep", "just before")
-    assert subjects(world, ann, folder="Deep") == []
+
+    def answer(address):
+        if address == ann:
+            with world.imap(ann, "legacy") as imap:
+                append(imap, "Deep", "just before")
+        return "550 5.1.1 gone"
+    mx.answer = answer
+    # its first passes come 1, 5, 15 and 60 s after the flip: not now
+    wait_until(lambda: world.account(ann)["jobs"][0]["due_at"] / 1000
+               > time.time() + 5, 60, 0.2)
     status, document = domain.close()
     assert status == 0, document
     assert subjects(world, ann, folder="Deep") == ["just before"]
     assert world.account(ann)["late_mail_at"]
     domain.assert_closed()
+
+
+def test_late_mail_in_the_last_pass_keeps_the_domain_open(shared_world, mx):
+    world = shared_world
+    domain = Domain(world, mx, ["ann"]).move()
+    ann = domain.users[0]
+    wait_until(lambda: world.account(ann)["jobs"][0]["due_at"] / 1000
+               > time.time() + 5, 60, 0.2)
+    with sqlite3_stopped(world) as db:  # it flipped two days ago
+        db.execute("UPDATE accounts SET flipped_at = flipped_at - 172800000 "
+                   "WHERE address = ?", (ann,))
+    domain.set("--quiet-days", "1")
+    with world.imap(ann, "legacy") as legacy:
+        append(legacy, "INBOX", "late")
+    assert domain.bars() == {"late_mail": (1, [ann])}
+    assert "late" in subjects(world, ann)
+    assert domain.bars() == {"late_mail": (1, [ann])}  # before any pass
 
 
 def test_close_is_refused_when_the_last_pass_fails(shared_world, mx):
@@ -423,6 +446,19 @@ def test_many_addresses_are_asked_in_groups_over_a_server_that_cuts(
     assert status == 0, document
     assert document["probe"]["refused"] == 62
     assert len(set(mx.heard)) == 62 and mx.opened > 15
+
+
+def test_a_domain_without_accounts_is_closed_at_once(shared_world, mx):
+    domain = Domain(shared_world, mx, [])
+    mx.answer = "250 ok"
+    status, document = domain.close()
+    assert status == 1
+    assert [b["bar"] for b in document["bars"]] == ["legacy_accepts"]
+    mx.answer = "550 5.1.1 gone"
+    status, document = domain.close()
+    assert status == 0 and document["state"] == "closed", document
+    done = shared_world.mailhaul("domain", "close", "nobody.test", check=False)
+    assert done.returncode == 1
 
 
 # ---- kill -9

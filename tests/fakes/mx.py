@@ -19,6 +19,9 @@ class Mx:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self):
+        """Nothing answers any more. Twice is once."""
+        if self.listener.fileno() == -1:
+            return
         # a thread in accept() keeps the port open behind close()
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
