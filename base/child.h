@@ -33,8 +33,8 @@ struct child_options {
 
 /* Start it, from the main thread: the child dies with SIGKILL when that thread
    dies. It has stdin from /dev/null, our stdout and stderr unless it
-   speaks_to_us, no other file descriptors, and supplementary groups of uid only. *channel_fd_out is
-   our end of a Unix stream socket pair. */
+   speaks_to_us, no other file descriptors, and supplementary groups of uid
+   only. *channel_fd_out is our end of a Unix stream socket pair. */
 int child_spawn(const struct child_options *options, pid_t *pid_out,
                 int *channel_fd_out, struct err *err);
 
