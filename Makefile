@@ -8,10 +8,10 @@ O       ?= build/$(MODE)
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-LAYERS := base proto db account login-proxy smtp-proxy migrator daemon cli
+LAYERS := base proto db account login-proxy smtp-proxy migrator admin daemon cli
 MAINS  := daemon/main.c migrator/main.c cli/main.c
 
-PKGS   := libevent_core libcares libcyaml jansson sqlite3 openssl
+PKGS   := libevent_core libevent_extra libcares libcyaml jansson sqlite3 openssl
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
 CFLAGS_debug   := -O0 -g3
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined \

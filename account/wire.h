@@ -47,6 +47,14 @@
  *                                              also the heartbeat, every 2 s
  *   done     job, kind (err kind or "none"), text, and the report of
  *            migrator/report.h as an object; for hash: hash
+ * admin -> state
+ *   hello    role ("admin"), pid
+ *   metrics  id                                -> metrics
+ *   command  id, uid (of the caller), request  -> commanded
+ * state -> admin
+ *   metrics  id, series ({"name{labels}": value}), facts: is_full,
+ *            peers_known, refused, hosts_down (array of URLs)
+ *   commanded id, answer (as on the control socket)
  * state -> jobs
  *   wake     something is due: lease again
  *   job      job, kind, account, epoch, attempts, address, legacy_user,

@@ -175,6 +175,7 @@ static const cyaml_schema_field_t hash_fields[] = {
 static const cyaml_schema_field_t admin_fields[] = {
     TEXT("address", SUB(admin, address)),
     NUMBER("port", uint16_t, SUB(admin, port)),
+    TEXT("socket", SUB(admin, socket)),
     CYAML_FIELD_END,
 };
 
@@ -393,6 +394,8 @@ static void fill_defaults(struct conf *conf, const char *text)
     default_number(&conf->login.hold_force_ms, 5000);
     if (!conf_is_given(text, "login", "remember_minutes"))
         conf->login.remember_minutes = 10;
+    default_text(&conf->admin.address, "127.0.0.1");
+    default_text(&conf->admin.socket, "admin.sock");
     default_text(&conf->hash.scheme, "SHA512-CRYPT");
 }
 

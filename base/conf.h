@@ -100,9 +100,10 @@ struct conf {
         char *scheme;  /* "SHA512-CRYPT" (default) or "YESCRYPT", "BCRYPT" */
         unsigned cost; /* rounds or log2 cost; 0: libcrypt's default */
     } hash;
-    struct { /* not served yet */
-        char *address;
+    struct {           /* role admin; port 0: only the socket */
+        char *address; /* "127.0.0.1" */
         uint16_t port;
+        char *socket; /* in state_dir if relative: "admin.sock" */
     } admin;
 };
 
@@ -113,7 +114,7 @@ void conf_free(struct conf **conf);
 
 /* What is set though nothing serves it yet, in words for the log: keys has room
    for CONF_UNSERVED_MAX. Returns how many. */
-#define CONF_UNSERVED_MAX 6
+#define CONF_UNSERVED_MAX 5
 unsigned conf_unserved(const struct conf *conf, const char **keys);
 
 /* What is wrong with a template for mailboxes: a {word} that is none, or two

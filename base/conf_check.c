@@ -224,20 +224,17 @@ unsigned conf_unserved(const struct conf *conf, const char **keys)
         has_group |= conf->listen[i].group != NULL;
     }
     for (unsigned i = 0; i < conf->roles.count; i++)
-        has_role |= strcmp(conf->roles.items[i], "fetch") == 0 ||
-                    strcmp(conf->roles.items[i], "admin") == 0;
+        has_role |= strcmp(conf->roles.items[i], "fetch") == 0;
     if (has_protocol)
         keys[count++] = "listen: submission and sieve";
     if (has_group)
         keys[count++] = "listen: group";
     if (has_role)
-        keys[count++] = "roles: fetch and admin";
+        keys[count++] = "roles: fetch";
     if (conf->local.submission != NULL)
         keys[count++] = "local.submission";
     if (conf->local.sieve != NULL)
         keys[count++] = "local.sieve";
-    if (conf->admin.address != NULL || conf->admin.port != 0)
-        keys[count++] = "admin";
     return count;
 }
 

@@ -1,5 +1,6 @@
 #include "base/loop.h"
 
+#include "base/loop_inside.h"
 #include "base/mem.h"
 
 #include <event2/event.h>
@@ -67,6 +68,11 @@ struct loop *loop_new(void)
     /* a peer that has gone must be an error of write(), not our end */
     signal(SIGPIPE, SIG_IGN);
     return loop;
+}
+
+struct event_base *loop_event_base(struct loop *loop)
+{
+    return loop->base;
 }
 
 static void run_deferred(struct loop *loop)

@@ -49,6 +49,7 @@ enum child_kind {
     CHILD_LOGIN,
     CHILD_SMTP,
     CHILD_JOBS,
+    CHILD_ADMIN,
     CHILD_WORKER,
     CHILD_KIND_COUNT
 };

@@ -21,8 +21,8 @@
 #define DELAY_MAX_MS  5000
 #define END_MS        5000
 
-static const char *const kind_names[] = {"state", "login", "smtp", "jobs",
-                                         "worker"};
+static const char *const kind_names[] = {"state", "login", "smtp",
+                                         "jobs",  "admin", "worker"};
 _Static_assert(sizeof(kind_names) / sizeof(kind_names[0]) == CHILD_KIND_COUNT,
                "a name for each kind");
 
@@ -147,8 +147,11 @@ static json_t *role_message(const struct master *m, enum child_kind kind,
                        g->private_key.length);
         return message;
     }
+    if (kind == CHILD_ADMIN)
+        return message;
     wire_put_bytes(message, "public_key", g->public_key, SEAL_KEY_SIZE);
-    if (kind != CHILD_STATE && g->certificate_pem.bytes) {
+    if ((kind == CHILD_LOGIN || kind == CHILD_SMTP) &&
+        g->certificate_pem.bytes) {
         json_object_set_new(message, "certificate",
                             json_string(g->certificate_pem.bytes));
         json_object_set_new(message, "key", json_string(g->key_pem.bytes));
@@ -289,6 +292,8 @@ void master_start_roles(struct master *m)
         add_slots(m, CHILD_SMTP, 1);
     if (master_has_role(conf, CHILD_JOBS))
         add_slots(m, CHILD_JOBS, 1);
+    if (master_has_role(conf, CHILD_ADMIN))
+        add_slots(m, CHILD_ADMIN, 1);
     announce_all(m);
 }
 

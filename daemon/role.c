@@ -17,10 +17,9 @@ static const struct {
     const char *name;
     int (*start)(struct role *role, struct err *err);
 } roles[] = {
-    {"state", role_state_start},
-    {"login", role_login_start},
-    {"smtp", role_smtp_start},
-    {"jobs", role_jobs_start},
+    {"state", role_state_start}, {"login", role_login_start},
+    {"smtp", role_smtp_start},   {"jobs", role_jobs_start},
+    {"admin", role_admin_start},
 };
 
 static void on_master(void *ctx, json_t *message, int fd)

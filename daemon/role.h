@@ -89,5 +89,6 @@ int role_state_start(struct role *role, struct err *err);
 int role_login_start(struct role *role, struct err *err);
 int role_smtp_start(struct role *role, struct err *err);
 int role_jobs_start(struct role *role, struct err *err);
+int role_admin_start(struct role *role, struct err *err);
 
 #endif

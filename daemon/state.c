@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/log_keep.h"
 #include "base/mem.h"
+#include "base/tally.h"
 #include "db/audit.h"
 #include "db/control.h"
 
@@ -211,6 +212,8 @@ bool state_change(struct state *s, struct account *account,
     if (!state_load(s, account->id, &was, NULL))
         return false;
     state_audit_change(s, &was, account, account_event_name(event), why);
+    tally_add(1, "account_events_total{event=\"%s\"}",
+              account_event_name(event));
     state_store(s, account);
     return true;
 }
@@ -483,6 +486,7 @@ int role_state_start(struct role *role, struct err *err)
     s->has_ends = true; /* who knows how far an earlier life came */
     s->full_trails = json_object();
     s->gone_counts = json_object();
+    s->host_failures = json_object();
     s->kept_lines = conf_state_path(s->conf, "trace");
     s->unclean = json_object();
     if (control_open(s->conf->database, s->conf->state_dir, false, &s->db,

@@ -118,7 +118,9 @@ struct state_parked {
 struct state_client {
     struct state_client *next;
     struct state *state;
-    struct channel *channel; /* owned */
+    struct channel *channel; /* owned; NULL: it comes over the admin role */
+    struct state_peer *peer; /* borrowed; the admin role; NULL: it has gone */
+    int64_t id;              /* of the admin role's question */
     int64_t verifies;        /* account id; 0: none */
 };
 
@@ -155,7 +157,8 @@ struct state {
     struct state_parked *parked;
     struct state_client *clients;
     struct state_command *commands;
-    json_t *gone_counts;          /* owned; what ended processes had counted */
+    json_t *host_failures; /* owned; old server -> failed jobs in a row */
+    json_t *gone_counts;   /* owned; what ended processes had counted */
     struct state_bucket *buckets; /* owned; of domains with a rate */
     struct timer *sweep;          /* owned; NULL before the first freeze */
     int64_t swept_to;             /* account id */
@@ -344,6 +347,12 @@ void state_on_flip_reap(struct state *s);
 /* What a process has counted; and, when it has gone, what stays of it. */
 void state_metrics_counts(struct state_peer *peer, const json_t *message);
 void state_metrics_forget_peer(struct state *s, const struct state_peer *peer);
+/* How a job towards this old server has ended. */
+void state_metrics_job(struct state *s, const struct job *job,
+                       const struct err *outcome);
+/* All of it, for the admin role. */
+void state_metrics_answer(struct state *s, struct state_peer *peer,
+                          const json_t *message);
 
 /* --- state_back.c */
 /* The first pass of a way back has ended, while local serves. */
@@ -382,6 +391,10 @@ bool state_witness_refuses(const struct state *s, const char *address);
 
 /* --- state_control.c */
 void state_control_accept_take(struct state *s, int fd);
+/* A command that has come to the admin role, with the caller's uid. */
+void state_control_command(struct state *s, struct state_peer *peer,
+                           const json_t *message);
+void state_control_forget_peer(struct state *s, const struct state_peer *peer);
 /* A verify has ended. */
 void state_control_verified(struct state *s, const struct account *account,
                             const struct migration_report *report,

@@ -23,9 +23,32 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+static void client_free(struct state_client *client)
+{
+    struct state_client **at = &client->state->clients;
+
+    while (*at != client)
+        at = &(*at)->next;
+    *at = client->next;
+    channel_free(&client->channel);
+    free(client);
+}
+
+/* One of the admin role has no more to ask, and is freed. */
 static void client_answer(struct state_client *client, json_t *answer)
 {
-    channel_send_take(client->channel, answer, -1);
+    if (client->channel) {
+        channel_send_take(client->channel, answer, -1);
+        return;
+    }
+    if (client->peer && client->peer->channel)
+        channel_send_take(client->peer->channel,
+                          json_pack("{s:s,s:I,s:o}", "m", "commanded", "id",
+                                    (json_int_t)client->id, "answer", answer),
+                          -1);
+    else
+        json_decref(answer);
+    client_free(client);
 }
 
 static json_t *answer_result(json_t *result)
@@ -47,14 +70,7 @@ static json_t *answer_error(const struct err *err)
 
 static void on_closed(void *ctx)
 {
-    struct state_client *client = ctx;
-    struct state_client **at = &client->state->clients;
-
-    while (*at != client)
-        at = &(*at)->next;
-    *at = client->next;
-    channel_free(&client->channel);
-    free(client);
+    client_free(ctx);
 }
 
 /* --- verify */
@@ -90,9 +106,10 @@ void state_control_verified(struct state *s, const struct account *account,
 {
     log_info("account %s verified differences=%lld %s", account->address,
              (long long)report->differences, log_safe(outcome->text));
-    for (struct state_client *c = s->clients; c; c = c->next) {
+    for (struct state_client *c = s->clients, *next; c; c = next) {
         json_t *result;
 
+        next = c->next;
         if (c->verifies != account->id)
             continue;
         c->verifies = 0;
@@ -128,9 +145,9 @@ static void apply_effects(struct state *s, const struct command *c)
         state_jobs_wake(s);
 }
 
-static void on_message(void *ctx, json_t *message, int fd)
+/* May free the client. */
+static void run(struct state_client *client, uid_t uid, const json_t *message)
 {
-    struct state_client *client = ctx;
     struct state *s = client->state;
     const char *cmd = wire_text(message, "cmd");
     bool is_verify = cmd && strcmp(cmd, "verify") == 0;
@@ -145,9 +162,7 @@ static void on_message(void *ctx, json_t *message, int fd)
     struct err err;
     int rc;
 
-    if (fd >= 0)
-        close(fd);
-    command_actor(channel_peer_uid(client->channel), actor);
+    command_actor(uid, actor);
     state_settle(s); /* what others wrote is not undone with this command */
     if (!s->is_full)
         state_write(s);
@@ -174,6 +189,15 @@ static void on_message(void *ctx, json_t *message, int fd)
         client_answer(client, answer_result(result));
 }
 
+static void on_message(void *ctx, json_t *message, int fd)
+{
+    struct state_client *client = ctx;
+
+    if (fd >= 0)
+        close(fd);
+    run(client, channel_peer_uid(client->channel), message);
+}
+
 static bool may_command(const struct state *s, uid_t uid)
 {
     const struct passwd *user = s->conf->user ? getpwnam(s->conf->user) : NULL;
@@ -195,5 +219,39 @@ void state_control_accept_take(struct state *s, int fd)
     if (!may_command(s, uid)) {
         log_warn("control refused uid=%u", (unsigned)uid);
         on_closed(client);
+    }
+}
+
+void state_control_command(struct state *s, struct state_peer *peer,
+                           const json_t *message)
+{
+    int64_t uid = wire_int(message, "uid", -1);
+    const json_t *request = json_object_get(message, "request");
+    struct state_client *client;
+    struct err err;
+
+    if (strcmp(peer->role, "admin") != 0)
+        return;
+    client = mem_alloc(sizeof(*client));
+    client->state = s;
+    client->peer = peer;
+    client->id = wire_int(message, "id", 0);
+    client->next = s->clients;
+    s->clients = client;
+    if (uid >= 0 && uid < UINT32_MAX && may_command(s, (uid_t)uid)) {
+        run(client, (uid_t)uid, request);
+        return;
+    }
+    log_warn("control refused uid=%lld over=admin", (long long)uid);
+    err_set(&err, ERR_DENIED, "not for uid %lld", (long long)uid);
+    client_answer(client, answer_error(&err));
+}
+
+void state_control_forget_peer(struct state *s, const struct state_peer *peer)
+{
+    for (struct state_client *c = s->clients, *next; c; c = next) {
+        next = c->next;
+        if (c->peer == peer)
+            client_free(c);
     }
 }

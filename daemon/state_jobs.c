@@ -368,6 +368,7 @@ void state_jobs_done(struct state *s, struct state_peer *peer,
             state_must(job_end(s->db, job.id, &err), &err);
         else
             fail(s, &job, &outcome);
+        state_metrics_job(s, &job, &outcome);
         state_results_take(s, &job, message, &outcome);
     }
     state_jobs_wake(s);

@@ -51,6 +51,7 @@ static void peer_disconnect(struct state_peer *peer)
     state_forget_peer(s, peer);
     state_routes_forget_peer(s, peer);
     state_jobs_forget_peer(s, peer);
+    state_control_forget_peer(s, peer);
 }
 
 static void on_closed(void *ctx)
@@ -119,6 +120,10 @@ static void on_message(void *ctx, json_t *message, int fd)
         state_flip_quiet(s, peer, message);
     else if (strcmp(m, "busy") == 0)
         state_flip_busy(s, peer, message);
+    else if (strcmp(m, "metrics") == 0)
+        state_metrics_answer(s, peer, message);
+    else if (strcmp(m, "command") == 0)
+        state_control_command(s, peer, message);
     else if (strcmp(m, "counts") == 0)
         state_metrics_counts(peer, message);
     else if (strcmp(m, "lease") == 0)

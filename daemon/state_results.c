@@ -9,6 +9,7 @@
 #include "account/wire.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/tally.h"
 
 #define TRAIL_DENIED_MS (60 * 60 * 1000LL)
 
@@ -198,6 +199,7 @@ static void trailed(struct state *s, struct account *a, const struct domain *d,
         a->set_aside > 0 || report->appended > 0) {
         a->last_error[0] = a->last_error_kind[0] = '\0';
         state_gate_name(s, a, report);
+        tally_add(report->appended, "late_mail_total");
         if (report->appended > 0)
             a->late_mail_at = now;
         state_store(s, a);

@@ -9,7 +9,7 @@ CONFIG = """\
 node: mx.{domain}
 state_dir: {dir}/state
 {user}database: sqlite:control.db
-roles: [login, smtp, jobs]
+roles: [login, smtp, jobs{admin_role}]
 log: {{level: {log_level}, to: stderr}}
 tls:
   certificate: {ca}/mailhaul.pem
@@ -51,6 +51,7 @@ login:
 hash:
   scheme: SHA512-CRYPT
   cost: 1000
+admin: {{address: 127.0.0.1, port: {admin}}}
 """
 
 PROGRAMS = ("mailhauld", "mailhaul", "mailhaul-worker")
@@ -100,6 +101,7 @@ class Node:
             trail_inbox_seconds=s.trail_inbox_seconds,
             trail_seconds=s.trail_seconds, reserve=s.reserve,
             on_flip_seconds=s.on_flip_seconds,
+            admin_role=", admin" if s.admin else "",
             doveadm=s.doveadm.format(
                 conf=self.folder / "local" / "dovecot.conf"), **self.ports))
 

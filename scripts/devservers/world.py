@@ -20,7 +20,7 @@ from .postfix import Postfix
 from .processes import Records, start_time
 
 MARK = "dev-up.json"  # what makes a directory ours
-OWN_PORTS = ("imap", "imaps", "pop3", "pop3s", "smtp")
+OWN_PORTS = ("imap", "imaps", "pop3", "pop3s", "smtp", "admin")
 SERVER_PORTS = ("imap", "imaps", "pop3", "pop3s", "lmtp", "smtp")
 PEOPLE = ("alice", "bob", "carol", "dave", "erin")
 LONGEST_PATH = 70  # a socket's path holds 107 bytes, Dovecot's names are long
@@ -55,6 +55,7 @@ class Settings:
     on_flip_seconds: int = 60
     log_level: str = "info"
     remember_minutes: int = 10
+    admin: bool = False  # the role that serves metrics
     reserve: str = "{bytes: 0, inodes: 0}"  # of the store's file system
     doveadm: str = "[doveadm, -c, {conf}]"  # {conf}: the local Dovecot's
     master_password: str = dataclasses.field(
@@ -205,8 +206,8 @@ class World:
 
     def _ports_of(self, name):
         side, _, kind = name.partition("-")
-        if name == "mailhauld":
-            return self.own
+        if name == "mailhauld":  # a web server greets nobody
+            return {p: n for p, n in self.own.items() if p != "admin"}
         numbers = self.legacy if side == "legacy" else self.local
         return {p: n for p, n in numbers.items()
                 if (p == "smtp") == (kind == "postfix")}

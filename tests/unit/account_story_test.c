@@ -298,7 +298,7 @@ static void set_up(unsigned mix, unsigned error)
 
 static void test_every_combination_is_true(void **state)
 {
-    char out[STORY_MAX];
+    static char out[STORY_MAX];
 
     (void)state;
     told = out;
