@@ -146,8 +146,6 @@ def check_frozen(story):
     assert "is frozen" in refused(world, "migrate", address)
     assert "is frozen" in refused(world, "migrate", "--domain",
                                   domain_of(flipping))
-    late = world.send(story.moved, "legacy")
-    flipping.await_place(story.moved, late)  # by the trail
     story.check_mail_flows()
     [told] = world.mailhaul("status")["freezes"]
     assert told["reason"] == "too many holds" and "uid 0" in told["by"]
@@ -168,8 +166,10 @@ def test_freeze_amid_copies_holds_sessions_and_mail(flipping):
     freeze(flipping, "--reason", "too many holds")
     wait_until(story.all_back, AT_ONCE_S)
     flipping.calm()
+    late = world.send(story.moved, "legacy")
     stranger = check_frozen(story)
     assert story.session.noop()[0] == "OK"
+    flipping.await_place(story.moved, late)  # by the trail
     rows = [world.account(user) for user in story.held]
     assert [row["hold_failures"] for row in rows] == [0, 0, 0]
     assert all(row["wants_flip"] for row in rows)
