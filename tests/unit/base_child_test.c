@@ -44,6 +44,23 @@ static void test_it_speaks_on_its_channel(void **state)
     assert_string_equal(text, "hello\n");
 }
 
+static void
+test_what_it_prints_and_its_environment_are_ours_to_say(void **state)
+{
+    const char *const environment[] = {"WORD=said", NULL};
+    struct child_options options = {
+        .environment = environment, .speaks_to_us = true, .has_group = true};
+    char text[300];
+
+    (void)state;
+    setenv("NOT_FOR_IT", "secret", 1);
+    spawn_shell("echo $WORD $NOT_FOR_IT; echo too >&2; "
+                "[ -e /proc/$$/fd/3 ] && echo has 3; "
+                "set -- $(cat /proc/$$/stat); [ $5 = $$ ] && echo leads",
+                &options, text, sizeof text);
+    assert_string_equal(text, "said\ntoo\nleads\n");
+}
+
 static void test_it_has_no_descriptors_but_the_given(void **state)
 {
     int leak = open("/dev/null", O_RDONLY), given[2];
@@ -172,6 +189,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_it_speaks_on_its_channel),
+        cmocka_unit_test(
+            test_what_it_prints_and_its_environment_are_ours_to_say),
         cmocka_unit_test(test_it_has_no_descriptors_but_the_given),
         cmocka_unit_test(test_inherited_descriptors_may_lie_crosswise),
         cmocka_unit_test(test_user_limits_and_signals_are_set),
