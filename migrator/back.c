@@ -138,14 +138,15 @@ static bool local_has(const struct back *b, const struct ledger_folder *row)
     return false;
 }
 
-/* The folder that was copied under another name: local keeps UIDVALIDITY when
-   it renames. */
+/* The folder that was copied under another name: local keeps UIDVALIDITY and
+   UIDNEXT when it renames. */
 static struct ledger_folder *find_renamed(const struct back *b,
-                                          uint32_t uidvalidity)
+                                          const struct source_status *local)
 {
     for (size_t i = 0; i < b->folder_count; i++)
-        if (b->folders[i].uidvalidity == uidvalidity &&
+        if (b->folders[i].uidvalidity == local->uidvalidity &&
             b->folders[i].flip_uidnext != 0 &&
+            local->uidnext >= b->folders[i].flip_uidnext + STORE_UIDNEXT_GAP &&
             strcmp(b->folders[i].name, "INBOX") != 0 &&
             !local_has(b, &b->folders[i]))
             return &b->folders[i];
@@ -203,7 +204,10 @@ static int open_on_legacy(struct back_folder *f, struct err *err)
                        "UIDVALIDITY on the old server is %u and was %u: is it "
                        "still the same folder?",
                        status.uidvalidity, f->row->uidvalidity);
-    f->is_same = f->local.uidvalidity == f->row->uidvalidity;
+    /* one that was made anew may have the same by chance, but counts from 1 */
+    f->is_same = f->local.uidvalidity == f->row->uidvalidity &&
+                 (f->row->flip_uidnext == 0 ||
+                  f->local.uidnext >= f->row->flip_uidnext + STORE_UIDNEXT_GAP);
     return 0;
 }
 
@@ -226,7 +230,7 @@ static int open_folder(struct back_folder *f, const struct source_folder *local,
     if (source_examine(b->local, local->name, &f->local, err) == 0) {
         f->row = find_row(b, name);
         if (f->row == NULL)
-            f->row = find_renamed(b, f->local.uidvalidity);
+            f->row = find_renamed(b, &f->local);
         if (f->row == NULL)
             result = know_folder(b, name, &f->row, err);
     } else {

@@ -54,46 +54,6 @@ static int check_boot(struct copy *c, struct err *err)
     return 0;
 }
 
-/* A flip that was given back: Dovecot may have served the mailbox, and its
-   index files do not know what we write now. */
-static int undo_flip(struct copy *c, struct err *err)
-{
-    int64_t epoch;
-
-    if (!store_read_witness(c->store, &epoch))
-        return 0;
-    /* the last delta hands over what it began itself */
-    if (c->job->epoch + (c->job->kind == JOB_FINAL) < epoch)
-        return err_set(err, ERR_SETUP,
-                       "%s: handed over in epoch %lld, this job is of %lld: "
-                       "the control db is older than the mailbox",
-                       c->job->address, (long long)epoch,
-                       (long long)c->job->epoch);
-    if (c->job->kind == JOB_FINAL)
-        return 0;
-    log_info("%s flip-undone", c->job->address);
-    for (size_t i = 0; i < c->folder_count; i++) {
-        struct ledger_folder *f = &c->folders[i];
-        struct store_folder *folder;
-        int rc;
-
-        if (f->uidvalidity == 0)
-            continue;
-        if (store_folder_open(c->store, f->directory, folder_hash(f->name),
-                              f->uidvalidity, &folder, err) == -1)
-            return -1;
-        rc = store_forget_index(folder, err);
-        if (store_folder_close(&folder, err) == -1 || rc == -1)
-            return -1;
-        f->flip_uidnext = 0;
-        f->lifted_modseq = 0;
-        f->is_complete = false; /* files and lists are gone through again */
-        if (ledger_folder_save(c->ledger, f, err) == -1)
-            return -1;
-    }
-    return store_remove_witness(c->store, err);
-}
-
 static int count_totals(struct copy *c, struct err *err)
 {
     return ledger_totals(c->ledger, 0, &c->report->messages, &c->report->bytes,
@@ -210,7 +170,7 @@ static int begin(struct copy *c, struct err *err)
     if (!is_final)
         store_keep_free(c->store, c->job->reserve_bytes,
                         c->job->reserve_inodes);
-    if (check_boot(c, err) == -1 || undo_flip(c, err) == -1 ||
+    if (check_boot(c, err) == -1 || copy_undo_flip(c, err) == -1 ||
         source_list(c->source, &c->listed, err) == -1)
         return -1;
     learn_namespace(c);
@@ -264,7 +224,7 @@ static int drop_folders(struct copy *c, struct err *err)
         }
         log_info("%s folder-gone folder=%s", c->job->address,
                  log_safe(f->name));
-        if (may_drop(c, f, err) == -1 ||
+        if (may_drop(c, f, err) == -1 || copy_supersede_gone(c, f, err) == -1 ||
             ledger_totals(c->ledger, f->id, &messages, &bytes, NULL, err) ==
                 -1 ||
             ledger_begin(c->ledger, err) == -1 ||

@@ -383,7 +383,8 @@ static uint32_t next_uid(const struct copy_pass *p)
         next = 1;
     /* in every pass: then the last one, inside the hold, has nothing to write
        for a folder that did not change */
-    return next + STORE_UIDNEXT_GAP;
+    next += STORE_UIDNEXT_GAP;
+    return next > p->folder->least_uidnext ? next : p->folder->least_uidnext;
 }
 
 /* Far above legacy's, which goes on rising until the flip. */
@@ -396,6 +397,8 @@ static int lift_modseq(struct copy_pass *p, struct err *err)
     if (f->lifted_modseq >= f->modseq + MODSEQ_LEAST)
         return 0;
     f->lifted_modseq = f->modseq + MODSEQ_MARGIN;
+    if (f->lifted_modseq < f->least_modseq)
+        f->lifted_modseq = f->least_modseq;
     return store_lift_modseq(p->store, f->lifted_modseq, err);
 }
 
@@ -482,6 +485,8 @@ static int finish_pass(struct copy_pass *p, struct err *err)
     p->folder->modseq = p->status.modseq;
     p->folder->messages = p->status.messages;
     if (p->is_marked && ledger_commit(c->ledger, err) == -1)
+        return -1;
+    if (copy_supersede(p, err) == -1)
         return -1;
     if (wants_uidls(p) &&
         uidl_learn(c->job, c->ledger, p->folder->id, err) == -1)

@@ -93,6 +93,16 @@ int copy_folder_lists(struct copy *copy, struct ledger_folder *folder,
 int copy_gate(struct copy *copy, const struct copy_tasks *tasks,
               struct err *err);
 
+/* copy_back.c: if local has served the mailbox since the last pass, make ready
+   to write into it again. */
+int copy_undo_flip(struct copy *copy, struct err *err);
+/* Remove the files whose messages legacy has under UIDs of its own, once its
+   copies are there. */
+int copy_supersede(struct copy_pass *p, struct err *err);
+/* The same of a folder that legacy has no more. */
+int copy_supersede_gone(struct copy *copy, const struct ledger_folder *folder,
+                        struct err *err);
+
 /* copy_fetch.c: fetch p->new_uids into the store, setting aside what cannot be
    had. */
 int copy_fetch(struct copy_pass *p, struct err *err);

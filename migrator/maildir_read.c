@@ -42,16 +42,17 @@ void maildir_parse_name(const char *name, struct maildir_message *out)
     static const char system_flags[] = "DFRST";
     const char *flags = strstr(name, ":2,");
     unsigned uidvalidity, uid = 0, hash;
+    int end = 0;
     const char *dot = strchr(name, '.');
 
     out->flags = 0;
     out->letters = 0;
     out->size = name_number(name, ",S=");
     out->vsize = name_number(name, ",W=");
-    out->is_copied =
-        dot != NULL &&
-        sscanf(dot, ".V%uU%uF%x.mailhaul,", &uidvalidity, &uid, &hash) == 3 &&
-        uid == out->uid;
+    out->is_copied = dot != NULL &&
+                     sscanf(dot, ".V%uU%uF%x.mailhaul,%n", &uidvalidity, &uid,
+                            &hash, &end) == 3 &&
+                     end > 0 && uid == out->uid;
     for (flags = flags != NULL ? flags + 3 : ""; *flags != '\0'; flags++) {
         const char *system_flag = strchr(system_flags, *flags);
 

@@ -238,7 +238,7 @@ int store_remove_witness(struct store *store, struct err *err)
     return 0;
 }
 
-/* ---- removing ---- */
+/* ---- index files ---- */
 
 static DIR *open_list(int parent, const char *name)
 {
@@ -249,52 +249,6 @@ static DIR *open_list(int parent, const char *name)
     if (fd != -1 && list == NULL)
         close(fd);
     return list;
-}
-
-static bool is_dots(const char *name)
-{
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
-/* All files of a directory, not those below it. */
-static void remove_files(int parent, const char *name)
-{
-    DIR *list = open_list(parent, name);
-    struct dirent *entry;
-
-    if (list == NULL)
-        return;
-    while ((entry = readdir(list)) != NULL)
-        if (!is_dots(entry->d_name))
-            unlinkat(dirfd(list), entry->d_name, 0);
-    closedir(list);
-}
-
-int store_remove_folder(struct store *store, const char *directory,
-                        struct err *err)
-{
-    static const char *const parts[] = {"cur", "new", "tmp"};
-    bool is_inbox = directory[0] == '\0';
-    int fd = openat(store->root, is_inbox ? "." : directory,
-                    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd == -1)
-        return errno == ENOENT ? 0 : store_fail(err, directory);
-    store->is_dirty = true;
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        remove_files(fd, parts[i]);
-        if (!is_inbox)
-            unlinkat(fd, parts[i], AT_REMOVEDIR);
-    }
-    close(fd);
-    if (is_inbox) {
-        unlinkat(store->root, "dovecot-uidlist", 0);
-        return 0;
-    }
-    remove_files(store->root, directory);
-    if (unlinkat(store->root, directory, AT_REMOVEDIR) == -1 && errno != ENOENT)
-        return store_fail(err, directory);
-    return 0;
 }
 
 int store_forget_index(struct store_folder *f, struct err *err)

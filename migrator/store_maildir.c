@@ -362,28 +362,22 @@ int store_remove(struct store_folder *f, const struct store_message *message,
 
 /* ---- repair ---- */
 
-/* The UID in a name of ours; 0: not ours. */
-static uint32_t uid_of(const struct store_folder *f, const char *name)
+/* One that the copy has put into this folder, perhaps under another
+   UIDVALIDITY. A name of another folder is that of a message which its user has
+   moved. */
+static bool is_ours(const struct store_folder *f, const char *name)
 {
-    const char *at = strstr(name, ".V");
-    unsigned uidvalidity, uid, hash;
+    char part[32];
 
-    if (at == NULL ||
-        sscanf(at, ".V%10uU%10uF%8x.mailhaul,", &uidvalidity, &uid, &hash) != 3)
-        return 0;
-    return uidvalidity == f->uidvalidity && hash == f->hash ? uid : 0;
-}
-
-static bool is_ours(const char *name)
-{
-    return strstr(name, ".mailhaul,") != NULL;
+    snprintf(part, sizeof(part), "F%08x.mailhaul,", f->hash);
+    return strstr(name, part) != NULL;
 }
 
 /* Bring one file to what the ledger says; true: it is right now. */
 static bool repair_file(struct store_folder *f, const char *name,
                         const struct store_repair *repair)
 {
-    uint32_t uid = uid_of(f, name);
+    uint32_t uid = store_uid_of(f, name);
     struct store_message message;
     char whole[STORE_NAME_SIZE], base[STORE_NAME_SIZE];
     struct stat st;
@@ -416,7 +410,7 @@ int store_repair(struct store_folder *f, const struct store_repair *repair,
     }
     f->store->is_dirty = true;
     while ((entry = readdir(list)) != NULL)
-        if (is_ours(entry->d_name) && !repair_file(f, entry->d_name, repair))
+        if (is_ours(f, entry->d_name) && !repair_file(f, entry->d_name, repair))
             unlinkat(f->cur, entry->d_name, 0);
     closedir(list);
     unlinkat(f->tmp, PART_NAME, 0);

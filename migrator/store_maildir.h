@@ -60,8 +60,13 @@ int store_remove_witness(struct store *store, struct err *err);
 /* Lines are those of folder_subscription(). */
 int store_write_subscriptions(struct store *store, char *const *lines,
                               size_t count, struct err *err);
-/* Remove a folder with everything in it; "" empties INBOX. */
+/* Remove a folder with all that the copy has put there; "" empties INBOX. What
+   somebody else has put there is somebody's mail: it stays, and the folder with
+   it. */
 int store_remove_folder(struct store *store, const char *directory,
+                        struct err *err);
+
+int store_rename_folder(struct store *store, const char *from, const char *to,
                         struct err *err);
 
 /* Open it for writing, made if it is missing. hash and uidvalidity go into the
@@ -107,6 +112,15 @@ struct store_repair {
 };
 int store_repair(struct store_folder *folder, const struct store_repair *repair,
                  struct err *err);
+
+/* What becomes of a file of cur/ or new/; RENAME: `to` is its new name. */
+enum store_fate { STORE_KEEP, STORE_REMOVE, STORE_RENAME };
+typedef enum store_fate store_fate_fn(void *ctx, const char *name, char *to,
+                                      size_t size);
+int store_sweep(struct store_folder *folder, store_fate_fn *fate, void *ctx,
+                struct err *err);
+/* The UID in a file's name; 0: it is not one of this folder's. */
+uint32_t store_uid_of(const struct store_folder *folder, const char *name);
 
 /* Remove the index files that Dovecot itself made in this folder. */
 int store_forget_index(struct store_folder *folder, struct err *err);

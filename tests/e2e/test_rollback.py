@@ -76,3 +76,71 @@ def test_new_mail_goes_back_once_with_flags_and_dates(shared_world):
     for name, folder in before.items():
         for uid, message in folder.messages.items():
             assert after[name].messages[uid] == message
+
+
+def verify(world, user):
+    """Byte for byte, once the next delta has seen what came last."""
+    last = []
+
+    def same():
+        last[:] = [world.mailhaul("verify", world.address(user), check=False)]
+        return last[0].returncode == 0
+    wait_until(same, 30, 0.5, lambda: last[0].stdout)
+
+
+def forward(world, user):
+    """Flip again after a way back; both sides are the same at that moment."""
+    row = world.wait_account(user, copy="delta", clean=True)
+    assert row["route"] == "legacy"
+    verify(world, user)
+    before = world.snapshot(user, "legacy")
+    flip(world, user)
+    verify(world, user)
+    assert differences(before, world.snapshot(user)) == []
+    return before
+
+
+def count(world, user, side):
+    boxes = world.snapshot(user, side, bodies=False)
+    return {name: len(folder.messages) for name, folder in boxes.items()}
+
+
+def test_forward_again_is_without_a_double(shared_world):
+    world, user = shared_world, "user002"
+    settle(world, user)
+    for n in range(3):
+        world.send(user, serial=f"local-{n}")
+    world.send(user, side="legacy", serial="late-1")  # by the trail
+    imap = world.imap(user)
+    wait_until(lambda: imap.select("INBOX")[0] == "OK" and
+               len(imap.uid("SEARCH", "SUBJECT", "local-")[1][0].split()) == 3
+               and imap.uid("SEARCH", "SUBJECT", "late-1")[1][0])
+    append(imap, "Sent", "sent here", "(\\Seen $label1)")
+    imap.create("Moved")
+    first, second = [u for u in uids_of(imap, "INBOX", "LARGER 100")
+                     if u < 1000][:2]
+    imap.uid("COPY", str(first), "Moved")
+    imap.uid("MOVE", str(second), "Moved")
+    imap.rename("Trash", "Bin")
+    imap.logout()
+    here = count(world, user, "local")
+    rollback(world, user)
+    there = count(world, user, "legacy")
+    # what was renamed stays, what was moved is there twice: it only adds
+    assert there["INBOX"] == here["INBOX"] + 1
+    assert there["Moved"] == here["Moved"] == 2
+    assert there["Trash"] == here["Bin"]
+    assert "Bin" not in there
+    world.send(user, side="legacy", serial="meanwhile")
+    wait_until(lambda: "meanwhile" in subjects(world, user, "legacy"))
+    before = forward(world, user)
+    assert {n: len(f.messages) for n, f in before.items()} == \
+        {**there, "INBOX": there["INBOX"] + 1}
+    # and once more, with mail that comes all the while
+    world.send(user, serial="second-1")
+    wait_until(lambda: "second-1" in subjects(world, user, "local"))
+    row = rollback(world, user)
+    assert row["left_behind"] == []
+    assert len(subjects(world, user, "legacy")["second-1"]) == 1
+    again = forward(world, user)
+    assert len(again["INBOX"].messages) == there["INBOX"] + 2
