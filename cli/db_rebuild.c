@@ -84,7 +84,9 @@ static int fill(struct rebuild *r, const json_t *request, struct err *err)
         return -1;
     if (control_open(database, "/", true, &db, err) == -1)
         return -1;
-    rc = evidence_take(db, &e, err);
+    rc = db_set_scratch(db, err);
+    if (rc == 0)
+        rc = evidence_take(db, &e, err);
     if (rc == 0)
         rc = db_prove(db, r->beside, err);
     db_close(&db); /* with its WAL brought into the file */

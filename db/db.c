@@ -184,6 +184,15 @@ int db_set_sync(struct db *db, enum db_sync sync, struct err *err)
     return run_script(db, sync_pragma[sync], err);
 }
 
+int db_set_scratch(struct db *db, struct err *err)
+{
+    return run_script(db,
+                      "PRAGMA synchronous = OFF; PRAGMA cache_size = -262144; "
+                      "PRAGMA secure_delete = OFF; "
+                      "PRAGMA journal_mode = MEMORY",
+                      err);
+}
+
 int db_set_read_only(struct db *db, bool is_read_only, struct err *err)
 {
     db->is_read_only = is_read_only;

@@ -398,11 +398,13 @@ def test_flip_waits_for_a_journal_that_cannot_be_written(node):
     disk = SmallDisk(node.folder / "mail", 1)
     try:
         node.journal.parent.mkdir(mode=0o700)
-        # to the end of a page, which a full disk would still take
-        node.journal.write_text(
-            journal + "#" * (-len(journal) % 4096 - 1) + "\n")
+        node.journal.write_text(journal)
         node.begin()
+        node.flip("first@a.test")
         job = node.hold("u@a.test")
+        # to the end of a page, which a full disk would still take
+        with open(node.journal, "a") as f:
+            f.write("#" * (-node.journal.stat().st_size % 4096 - 1) + "\n")
         disk.fill()
         node.jobs.done(job, **CLEAN)
         node.wait_for("u@a.test", route="local", provisioned=False)
