@@ -27,7 +27,8 @@ COMMANDS = [
     "domain reopen", "domain strangers", "account list",
     "account show", "account pause", "account resume", "account remove",
     "account import", "audit",
-    "migrate", "status", "verify", "cutover"]
+    "migrate", "status", "verify", "cutover",
+    "db check", "db backup", "db rebuild"]
 
 
 def run(*args, **kwargs):
