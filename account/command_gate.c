@@ -41,14 +41,12 @@ int command_gate_show(struct command *c, const struct account *a, json_t *json,
     return set_aside_each(c->db, a->id, append_item, items, err);
 }
 
-/* Those that are still to be accepted, as many as an error has room for. */
+/* As many as an error has room for. */
 static int append_name(void *ctx, const struct set_aside *row)
 {
     struct err *err = ctx;
     size_t used = strlen(err->text);
 
-    if (row->accepted_at)
-        return 0;
     if (used + strlen(row->item) + 8 > sizeof(err->text)) {
         snprintf(err->text + used, sizeof(err->text) - used, " ...");
         return 1;
@@ -63,7 +61,7 @@ static int refuse_item(struct command *c, const struct account *a,
     struct err unused;
 
     err_set(err, ERR_SETUP,
-            "%s: \"%.80s\" is not set aside; to accept are:", a->address, item);
+            "%s: \"%.80s\" is not set aside; set aside are:", a->address, item);
     set_aside_each(c->db, a->id, append_name, err, &unused);
     return -1;
 }

@@ -489,6 +489,9 @@ int role_state_start(struct role *role, struct err *err)
     s->host_failures = json_object();
     s->kept_lines = conf_state_path(s->conf, "trace");
     s->unclean = json_object();
+    if (s->conf->provision.dovecot && s->conf->provision.doveadm.count == 0)
+        log_warn("local-not-asked: provision.doveadm is not set; nothing "
+                 "tells before a flip that the local server reads auth.db");
     if (control_open(s->conf->database, s->conf->state_dir, false, &s->db,
                      err) == -1 ||
         provision_open(s->conf, &s->provision, err) == -1)

@@ -17,11 +17,12 @@
 
 #define EXIT_NO_USER 67 /* sysexits.h, EX_NOUSER */
 #define NOT_STARTED  -1
+#define KILLED       128 /* and the number of the signal */
 
 extern char **environ;
 
 struct answer {
-    int status;       /* exit status; NOT_STARTED; 128 and more: a signal */
+    int status;       /* exit status; NOT_STARTED; KILLED and more */
     char text[2048];  /* what it printed */
     char error[1024]; /* what it complained */
 };
@@ -95,8 +96,8 @@ static int exit_status(pid_t pid)
 
     while (waitpid(pid, &status, 0) == -1)
         if (errno != EINTR)
-            return 128;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+            return KILLED;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : KILLED + WTERMSIG(status);
 }
 
 static void run(const char *const *argv, struct answer *a)
@@ -106,7 +107,7 @@ static void run(const char *const *argv, struct answer *a)
     int rc = 0;
     pid_t pid;
 
-    *a = (struct answer){.status = 128};
+    *a = (struct answer){.status = KILLED};
     if (pipe2(out, O_CLOEXEC) == 0 && pipe2(error, O_CLOEXEC) == 0)
         rc = spawn(argv, out, error, &pid);
     else
@@ -123,7 +124,7 @@ static void run(const char *const *argv, struct answer *a)
         }
         a->status = exit_status(pid);
     } else {
-        a->status = rc == ENOENT ? NOT_STARTED : 128;
+        a->status = rc == ENOENT ? NOT_STARTED : KILLED;
         snprintf(a->error, sizeof a->error, "%s", strerror(rc));
     }
     if (out[0] != -1)
@@ -243,7 +244,7 @@ void local_ask(const struct migration_job *job, struct migration_report *report)
         report->is_local_ready = true;
         return;
     }
-    if (mail.status == EXIT_NO_USER) {
+    if (mail.status == EXIT_NO_USER || mail.status >= KILLED) {
         refuse(report, &mail, job->address);
         return;
     }

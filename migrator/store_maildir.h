@@ -38,11 +38,9 @@ int store_open(const char *maildir, bool is_durable, struct store **out,
                struct err *err);
 void store_close(struct store **store);
 /* Leave so much of the file system free from now on: store_write() and
-   store_put() fail with ERR_RETRY before less is left, looked up now and every
-   16 MB or 500 files. 0: none. */
+   store_put() fail with ERR_RETRY when less is left, looked up at the first and
+   every 4 MB or 100 files. 0: none. */
 void store_keep_free(struct store *store, uint64_t bytes, uint64_t inodes);
-/* Look it up now. */
-int store_check_free(struct store *store, struct err *err);
 /* One syncfs, if anything was written. */
 int store_sync(struct store *store, struct err *err);
 /* The same, also for what was written by others before. */

@@ -12,8 +12,8 @@
 #include "migrator/store_parts.h"
 
 /* Between two looks; workers that write at once may each go so far below. */
-#define LOOK_BYTES (16u << 20)
-#define LOOK_FILES 500
+#define LOOK_BYTES (4u << 20)
+#define LOOK_FILES 100
 
 void store_keep_free(struct store *store, uint64_t bytes, uint64_t inodes)
 {
@@ -43,7 +43,7 @@ static void mount_point(const char *path, char out[PATH_MAX])
     }
 }
 
-int store_check_free(struct store *store, struct err *err)
+static int check_free(struct store *store, struct err *err)
 {
     struct statvfs now;
     char mount[PATH_MAX];
@@ -82,5 +82,5 @@ int store_use(struct store *store, uint64_t bytes, uint64_t files,
     store->put_files += files;
     if (store->put_bytes < LOOK_BYTES && store->put_files < LOOK_FILES)
         return 0;
-    return store_check_free(store, err);
+    return check_free(store, err);
 }

@@ -20,6 +20,9 @@ class SmallDisk:
     def resize(self, size_mb):
         self._mount("-o", f"remount,size={size_mb}m")
 
+    def resize_inodes(self, count):
+        self._mount("-o", f"remount,nr_inodes={count}")
+
     def fill(self):
         """To the last byte."""
         with open(self.folder / "filler", "ab", buffering=0) as f:
