@@ -59,11 +59,14 @@ static json_t *answer_from(const struct state *s, int64_t id,
     json_object_set_new(answer, "local_user", json_string(f->name.address));
     if (f->has_account) {
         const struct account *a = &f->account;
+        /* once its trail has ended legacy is asked for no password any more */
+        enum password_state state =
+            a->copy == COPY_DONE ? PASSWORD_CONFIRMED : a->password_state;
 
         json_object_update_new(
             answer, json_pack("{s:I,s:I,s:s,s:s}", "account", (json_int_t)a->id,
                               "epoch", (json_int_t)a->epoch, "password_state",
-                              password_state_name(a->password_state),
+                              password_state_name(state),
                               "legacy_user", a->legacy_user));
     } else if (f->has_domain) {
         if (username_fill(f->domain.username_template, &f->name, user,

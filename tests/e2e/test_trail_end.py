@@ -382,6 +382,12 @@ def test_close_ends_the_trails_and_wipes_the_passwords(shared_world, mx):
         world.send(f"tom@{domain.name}", "mailhaul")
     done = world.mailhaul("account", "pause", ann, check=False)
     assert done.returncode == 1
+    # nor is legacy asked for a password that local does not know
+    assert world.account(ben)["password_state"] == "learnt"
+    world.set_legacy_password(ben, "other")
+    with pytest.raises(Exception, match="AUTHENTICATIONFAILED"):
+        world.imap(ben, password="other")
+    assert not world.account(ben)["password_sealed"]
     audit = world.mailhaul("audit", ann)["entries"]
     assert "trail-ended" in [e["event"] for e in audit]
     assert domain.close()[0] == 0  # again: it is closed
@@ -429,7 +435,7 @@ def test_force_wants_a_reason_and_goes_over_everything(shared_world, mx):
         assert word in entry["detail"], (word, entry)
 
 
-def test_many_addresses_are_asked_in_groups_over_a_server_that_cuts(
+def test_many_are_asked_of_a_server_that_cuts_and_set_aside_is_a_bar(
         shared_world, mx):
     """A server that hangs up after a few refusals is connected to again."""
     world = shared_world
@@ -442,6 +448,12 @@ def test_many_addresses_are_asked_in_groups_over_a_server_that_cuts(
         for n in range(60):
             db.execute("INSERT INTO strangers VALUES (?, ?, 1, 1, 1)",
                        (f"s{n:02}@{domain.name}", domain_id))
+        db.execute("UPDATE accounts SET set_aside = 1 WHERE address = ?",
+                   (domain.users[0],))
+    assert domain.bars() == {"set_aside": (1, domain.users)}
+    world.mailhaul("migrate", domain.users[0])  # its ledger knows of none
+    world.wait_account(domain.users[0], set_aside=0)
+    mx.heard.clear()
     status, document = domain.close()
     assert status == 0, document
     assert document["probe"]["refused"] == 62
