@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "db/admitted.h"
 
-#define SWEEP_ACCOUNTS 2000
+#define SWEEP_ACCOUNTS 1000
 #define SWEEP_PAUSE_MS 20
 
 /* --- freezes */
