@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -273,6 +274,19 @@ static void tell_unserved(const struct conf *conf)
         log_warn("%s: %s: not served yet, left out", conf->path, keys[i]);
 }
 
+/* A session has two sockets, and the usual limit is meant for programs that do
+   not watch their own: children inherit what we may have. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == -1)
+        return;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) == -1)
+        log_warn("the limit of open files stays as it is: %s", strerror(errno));
+}
+
 static int start(struct master *m, struct err *err)
 {
     if (open_log(m->now->conf, err) == -1 || lock_state_dir(m, err) == -1 ||
@@ -282,6 +296,7 @@ static int start(struct master *m, struct err *err)
         return -1;
     seal_random(m->verified_key, sizeof(m->verified_key));
     secret_guard_process();
+    raise_file_limit();
     signal(SIGPIPE, SIG_IGN);
     m->loop = loop_new();
     loop_on_signal(m->loop, SIGTERM, on_stop, m);

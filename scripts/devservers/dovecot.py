@@ -116,6 +116,10 @@ passdb {{
   args = {dir}/sql.conf
 }}
 {further}
+# what the password's query has said already is not asked again
+userdb {{
+  driver = prefetch
+}}
 userdb {{
   driver = sql
   args = {dir}/sql.conf
@@ -124,6 +128,15 @@ mail_location = maildir:~/Maildir
 pop3_uidl_format = %08Xv%08Xu
 # mailhaul says who its client is
 login_trusted_networks = 127.0.0.1
+# a login costs no process: they serve one client after the other
+service imap {{
+  service_count = 1000
+}}
+service pop3 {{
+  service_count = 1000
+}}
+# nobody asks for statistics, and each login would send some
+stats_writer_socket_path =
 namespace inbox {{
   inbox = yes
   prefix =
@@ -150,7 +163,12 @@ SQL = """\
 driver = sqlite
 connect = {auth_db}
 password_query = \\
-  SELECT username AS user, password FROM users \\
+  SELECT username AS user, password, \\
+    home AS userdb_home, mail AS userdb_mail, \\
+    uid AS userdb_uid, gid AS userdb_gid, \\
+    prefix AS "userdb_namespace/inbox/prefix", \\
+    separator AS "userdb_namespace/inbox/separator" \\
+  FROM users \\
   WHERE username = '%Lu' AND password IS NOT NULL AND """ + MAY + """
 user_query = \\
   SELECT home, mail, uid, gid, \\

@@ -50,7 +50,7 @@ login:
   remember_minutes: {remember_minutes}
 hash:
   scheme: SHA512-CRYPT
-  cost: 1000
+  cost: {hash_cost}
 admin: {{address: 127.0.0.1, port: {admin}}}
 """
 
@@ -96,7 +96,7 @@ class Node:
             local_pop3=tls_url("pop3", s.local_tls, self.local),
             local_lmtp=self.local["lmtp"],
             login_processes=s.login_processes, workers=s.workers,
-            remember_minutes=s.remember_minutes,
+            remember_minutes=s.remember_minutes, hash_cost=s.hash_cost,
             delta_seconds=s.delta_seconds, log_level=s.log_level,
             trail_inbox_seconds=s.trail_inbox_seconds,
             trail_seconds=s.trail_seconds, reserve=s.reserve,

@@ -56,6 +56,7 @@ class Settings:
     log_level: str = "info"
     remember_minutes: int = 10
     admin: bool = False  # the role that serves metrics
+    hash_cost: int = 1000
     reserve: str = "{bytes: 0, inodes: 0}"  # of the store's file system
     doveadm: str = "[doveadm, -c, {conf}]"  # {conf}: the local Dovecot's
     master_password: str = dataclasses.field(
