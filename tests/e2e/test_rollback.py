@@ -144,3 +144,102 @@ def test_forward_again_is_without_a_double(shared_world):
     assert len(subjects(world, user, "legacy")["second-1"]) == 1
     again = forward(world, user)
     assert len(again["INBOX"].messages) == there["INBOX"] + 2
+
+
+def test_clients_with_a_cache_download_only_what_is_new(shared_world):
+    world, user = shared_world, "user003"
+    settle(world, user)
+    client = world.mbsync(user, name="mbsync-" + user, patterns="INBOX Sent")
+    assert client.sync()["code"] == 0
+    for n in range(3):
+        world.send(user, serial=f"cached-{n}")
+    wait_until(lambda: sum(name.startswith("cached-") for name in
+                           subjects(world, user, "local")) == 3)
+    on_local = client.sync()
+    assert (on_local["code"], on_local["new"]) == (0, 3), on_local
+    world.send(user, serial="cached-unseen")
+    wait_until(lambda: "cached-unseen" in subjects(world, user, "local"))
+    imap = world.imap(user)
+    append(imap, "Sent", "sent here", "(\\Seen)")
+    imap.logout()
+    uidls = [line.split()[1] for line in world.pop3(user).uidl()[1]]
+    old = set(client.messages())
+    rollback(world, user)
+    # legacy has them under its own UIDs, above all that local gave out
+    back = client.sync()
+    assert (back["code"], back["new"], back["gone"]) == (0, 5, 3), back
+    assert len(old & set(client.messages())) == len(old) - 3
+    assert sum(len(f.messages) for name, f in
+               world.snapshot(user, "legacy", bodies=False).items()
+               if name in ("INBOX", "Sent")) <= len(client.messages()) + \
+        on_local["output"].count("incomplete header") + 20
+    again = client.sync()
+    assert (again["code"], again["new"], again["gone"]) == (0, 0, 0), again
+    # what POP3 clients knew before the flip, they know again
+    now = [line.split()[1] for line in world.pop3(user, "legacy").uidl()[1]]
+    assert now[:len(uidls) - 4] == uidls[:len(uidls) - 4]
+    forward(world, user)
+    moved = client.sync()
+    assert (moved["code"], moved["new"], moved["gone"]) == (0, 0, 0), moved
+    client.close()
+
+
+def test_changes_go_back_only_when_asked_for(shared_world):
+    world = shared_world
+    for user, with_changes in (("user004", False), ("user005", True)):
+        settle(world, user)
+        before = world.snapshot(user, "legacy", bodies=False)["INBOX"].messages
+        imap = world.imap(user)
+        some = [u for u in uids_of(imap, "INBOX", "UNFLAGGED UNDELETED")][:4]
+        store(imap, "INBOX", some[:2], "+FLAGS", "(\\Flagged $later)")
+        expunge(imap, "INBOX", some[2:4])
+        imap.delete("Trash")
+        append(imap, "INBOX", "fresh")
+        imap.logout()
+        row = rollback(world, user, *(["--changes"] if with_changes else []))
+        after = world.snapshot(user, "legacy", bodies=False)["INBOX"].messages
+        gone, flagged = set(some[2:4]), set(some[:2])
+        assert len(after) == len(before) + 1 - (2 if with_changes else 0)
+        for uid, message in before.items():
+            if uid in gone:
+                assert (uid in after) != with_changes
+            elif uid in flagged and with_changes:
+                assert {"\\Flagged", "$later"} <= set(after[uid].flags)
+            else:
+                assert after[uid] == message
+        assert any("Trash: deleted or renamed" in line
+                   for line in row["left_behind"]) == with_changes
+        assert "Trash" in world.snapshot(user, "legacy", bodies=False)
+
+
+def test_what_cannot_go_back_is_listed_and_stays(shared_world):
+    world, user = shared_world, "user006"
+    settle(world, user)
+    imap = world.imap(user)
+    empty = uids_of(imap, "INBOX", "SMALLER 1")
+    assert empty, "legacy holds a message without a byte, and takes none"
+    imap.create("Kept")
+    imap.uid("COPY", str(empty[0]), "Kept")
+    imap.logout()
+    row = rollback(world, user)
+    assert [line.partition(":")[0] for line in row["left_behind"]] == \
+        ["Kept/uid 1"], row
+    assert world.account(user)["left_behind"] == row["left_behind"]
+    assert count(world, user, "legacy")["Kept"] == 0
+    world.wait_account(user, copy="delta", clean=True)
+    flip(world, user)
+    assert count(world, user, "local")["Kept"] == 1
+
+
+def test_refused_before_anything_begins(shared_world):
+    world, user = shared_world, "user007"
+    settle(world, user)
+    address = world.address(user)
+    world.mailhaul("domain", "set", "example.test", "--rollback-days", "0")
+    done = world.mailhaul("rollback", address, check=False)
+    world.mailhaul("domain", "set", "example.test", "--rollback-days", "14")
+    assert done.returncode == 1 and "more than 0 days ago" in done.stderr
+    assert world.account(user)["rollback"] == "no"
+    world.add_legacy_user("user012")
+    done = world.mailhaul("rollback", world.address("user012"), check=False)
+    assert done.returncode == 1 and "no such account" in done.stderr
