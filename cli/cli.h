@@ -67,7 +67,7 @@ cli_run_fn cli_domain_close, cli_domain_reopen, cli_domain_strangers;
 cli_run_fn cli_init, cli_domain_add, cli_domain_set, cli_domain_list,
     cli_domain_show, cli_remove, cli_account_list, cli_account_show,
     cli_account_accept, cli_migrate, cli_status, cli_cutover, cli_verify,
-    cli_audit;
+    cli_audit, cli_trace;
 cli_run_fn cli_account_import, cli_rollback;
 cli_run_fn cli_db_check, cli_db_backup, cli_db_rebuild;
 

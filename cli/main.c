@@ -141,6 +141,14 @@ static const struct cli_option rebuild_options[] = {
      "legacy|local   who serves mailboxes whose flip nothing proves"},
     {NULL, OPTION_FLAG, NULL}};
 
+static const struct cli_option trace_options[] = {
+    {"at", OPTION_TEXT, "TIME   half an hour before and after it"},
+    {"since", OPTION_TEXT, "TIME   from then on (24h, of an address)"},
+    {"message-id", OPTION_TEXT, "ID   what became of this mail"},
+    {"session", OPTION_TEXT, "ID   all of one session"},
+    {"log", OPTION_TEXT, "FILE   in this log, not in what is kept"},
+    {NULL, OPTION_FLAG, NULL}};
+
 static const struct cli_option no_options[] = {{NULL, OPTION_FLAG, NULL}};
 
 static const struct cli_command commands[] = {
@@ -211,6 +219,9 @@ static const struct cli_command commands[] = {
     {"audit", "[ADDRESS] [--domain D] [--since TIME] [--limit N]",
      "who changed what, when and why", audit_options, "address", 0, 1,
      cli_audit},
+    {"trace", "ADDRESS [--at TIME] | --message-id ID | --session ID",
+     "what happened to a mail or a login", trace_options, "address", 0, 1,
+     cli_trace},
     {"db check", "[--repair [--walk]]",
      "compare control db, auth.db and witnesses, exit 1 on a difference",
      check_options, NULL, 0, 0, cli_db_check},

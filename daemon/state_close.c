@@ -115,7 +115,7 @@ static void close_domain(struct state_close *close, struct domain *d,
                          const json_t *bars)
 {
     struct state *s = close->state;
-    char over[256], detail[512];
+    char over[256], detail[600];
     struct audit_entry entry = {.at = clock_unix_ms(),
                                 .actor = close->actor,
                                 .event = "domain close",
