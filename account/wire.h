@@ -59,7 +59,8 @@
  *   wake     something is due: lease again
  *   job      job, kind, account, epoch, attempts, address, legacy_user,
  *            master_user, key, blob (absent: none sealed), prefix?, separator?,
- *            imap, pop3 (URLs), domain_pop3 (bool), options (object)
+ *            imap, pop3 (URLs), domain_pop3 (bool), options (object, among
+ *            them verify: compare both sides at the end; ask_local)
  *   cancel   job                               end its worker, then done
  *
  * master -> state

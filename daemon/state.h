@@ -282,6 +282,10 @@ void state_results_count(struct account *account,
    accepted; the caller stores the row. */
 void state_gate_name(struct state *s, struct account *account,
                      const struct migration_report *report);
+/* Put what the report found different into the row's last_error; the caller
+   stores it. */
+void state_gate_tell(struct account *account,
+                     const struct migration_report *report, const char *when);
 /* What a delta's report leaves between the account and its flip; the row has
    the reason in plain words, and is not stored. */
 enum flip_gate state_gate_judge(struct state *s, struct account *account,

@@ -405,6 +405,10 @@ void state_flip_copied(struct state *s, const struct job *job,
         log_warn("account %s %s failed kind=%s: %s", account.address,
                  purposes[flip->purpose].pass, err_kind_name(outcome->kind),
                  log_safe(outcome->text));
+        if (report->differences > 0 && flip->purpose != FLIP_BACK) {
+            state_gate_tell(&account, report, "in the last delta");
+            state_store(s, &account);
+        }
         /* a password changed meanwhile is no fault of the hold: the next good
            login brings the new one, and the flip with it */
         flip_give_up(flip, "the last pass failed",

@@ -61,31 +61,37 @@ static int64_t count_unclean(struct state *s, int64_t account_id, bool is_clean)
     return count;
 }
 
-/* "3 differences between both sides, 4 times in a row: INBOX/uid 17: ..." */
-static void tell_differences(struct account *a,
-                             const struct migration_report *report,
-                             int64_t times)
+/* The first differences behind what last_error says already. */
+static void list_differences(struct account *a,
+                             const struct migration_report *report)
 {
+    const char *between = ": ";
     const json_t *detail;
-    int used;
     size_t i;
 
-    used = snprintf(a->last_error, sizeof(a->last_error),
-                    "%lld difference%s between both sides, %lld times in a row",
-                    (long long)report->differences,
-                    report->differences == 1 ? "" : "s", (long long)times);
     json_array_foreach(report->details, i, detail)
     {
+        size_t used = strlen(a->last_error);
         const char *text = json_string_value(detail);
 
         if (text == NULL || strncmp(text, "note: ", 6) == 0)
             continue;
-        if ((size_t)used >= sizeof(a->last_error) - 8)
-            break;
-        used +=
-            snprintf(a->last_error + used, sizeof(a->last_error) - (size_t)used,
-                     "%s%s", used > 0 && i > 0 ? "; " : ": ", text);
+        if (used + 8 > sizeof(a->last_error))
+            return;
+        snprintf(a->last_error + used, sizeof(a->last_error) - used, "%s%s",
+                 between, text);
+        between = "; ";
     }
+}
+
+void state_gate_tell(struct account *a, const struct migration_report *report,
+                     const char *when)
+{
+    snprintf(a->last_error, sizeof(a->last_error),
+             "%lld difference%s between both sides %s",
+             (long long)report->differences,
+             report->differences == 1 ? "" : "s", when);
+    list_differences(a, report);
     snprintf(a->last_error_kind, sizeof(a->last_error_kind), "%s",
              err_kind_name(ERR_ITEM));
     a->last_error_at = clock_unix_ms();
@@ -119,8 +125,12 @@ enum flip_gate state_gate_judge(struct state *s, struct account *a,
 
     a->is_clean = report->differences == 0;
     times = count_unclean(s, a->id, a->is_clean);
-    if (times >= UNCLEAN_TOLD)
-        tell_differences(a, report, times);
+    if (times >= UNCLEAN_TOLD) {
+        char when[40];
+
+        snprintf(when, sizeof(when), "%lld times in a row", (long long)times);
+        state_gate_tell(a, report, when);
+    }
     take_local(a, report);
     gate = schedule_flip(a, d, moment);
     if (gate == FLIP_NOT_CLEAN && times < UNCLEAN_TOLD)

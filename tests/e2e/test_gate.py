@@ -184,6 +184,8 @@ def test_a_difference_in_the_last_delta_gives_the_hold_back(shared_world):
         wait_until(lambda: legacy.waits["LIST"].is_done, 30)
         row = world.wait_account(user, route="legacy", copy="delta")
         assert row["hold_failures"] == 1
+        text = log_of(world)
+        assert f"account {user} hold-failed" in text
         surplus.rmdir()
         surplus.parent.rmdir()
         world.mailhaul("cutover", user)
