@@ -100,6 +100,7 @@ static const struct {
     {"on-flip done", "the on_flip command succeeded"},
     {"on-flip failed", "the on_flip command failed"},
     {"cutover", "its flip was asked for"},
+    {"account accept", "a message set aside was accepted"},
     {"rollback", "the way back was asked for"},
 };
 

@@ -76,7 +76,6 @@ static const struct field account_fields[] = {
     A("hold_failures", FIELD_UNSIGNED, hold_failures),
     A("set_aside", FIELD_NUMBER, set_aside),
     A("accepted", FIELD_NUMBER, accepted),
-    A("accepted", FIELD_NUMBER, accepted),
     A("lock_login", FIELD_BOOL, is_login_locked),
     A("lock_submission", FIELD_BOOL, is_submission_locked),
     A("question", FIELD_TEXT, question),

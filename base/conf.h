@@ -76,7 +76,7 @@ struct conf {
     struct {
         char *dovecot; /* auth.db, in state_dir if relative; NULL: none */
         char *group;   /* that may write it, default "dovecot" if it exists */
-        struct conf_strings doveadm; /* taken, and not needed so far */
+        struct conf_strings doveadm; /* asks local before a flip */
         struct conf_strings command; /* refused by state so far */
     } provision;
     struct {
