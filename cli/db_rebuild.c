@@ -26,6 +26,7 @@ struct rebuild {
     const struct conf *conf;
     char path[PATH_MAX - 64], beside[PATH_MAX], aside[PATH_MAX];
     json_t *result; /* owned */
+    int lock;       /* of path */
 };
 
 static void name_of(char *out, const char *path, const char *ending)
@@ -93,12 +94,14 @@ static int fill(struct rebuild *r, const json_t *request, struct err *err)
     return rc;
 }
 
-/* The new file belongs to whom the old one did. */
+/* The new file, and the lock if it is new, belong to who will open them. */
 static int give(const struct rebuild *r, struct err *err)
 {
     const struct passwd *user =
         r->conf->user && geteuid() == 0 ? getpwnam(r->conf->user) : NULL;
 
+    if (user && fchown(r->lock, user->pw_uid, user->pw_gid) == -1)
+        return err_set(err, ERR_SETUP, "%s.lock: %s", r->path, strerror(errno));
     if (chmod(r->beside, 0640) == -1 ||
         (user && chown(r->beside, user->pw_uid, user->pw_gid) == -1))
         return err_set(err, ERR_SETUP, "%s: %s", r->beside, strerror(errno));
@@ -190,10 +193,10 @@ static void print_rebuilt(const json_t *result)
 
 int cli_db_rebuild(struct cli *cli, json_t *request)
 {
-    struct rebuild r = {.conf = cli->conf, .result = json_object()};
+    struct rebuild r = {.conf = cli->conf, .result = json_object(), .lock = -1};
     const char *doubtful = wire_text(request, "doubtful");
     struct err err;
-    int lock = -1, rc;
+    int rc;
 
     if (doubtful && strcmp(doubtful, "legacy") != 0 &&
         strcmp(doubtful, "local") != 0) {
@@ -205,13 +208,13 @@ int cli_db_rebuild(struct cli *cli, json_t *request)
     rc = control_path(cli->conf->database, cli->conf->state_dir, r.path,
                       sizeof(r.path), &err);
     if (rc == 0)
-        rc = db_lock(r.path, &lock, &err);
+        rc = db_lock(r.path, &r.lock, &err);
     if (rc == 0) {
         name_of(r.beside, r.path, ".rebuild");
         rc = rebuild(&r, request, &err);
     }
-    if (lock != -1)
-        close(lock);
+    if (r.lock != -1)
+        close(r.lock);
     if (rc == -1)
         rc = cli_complain(cli, &err);
     else if (cli->is_json)

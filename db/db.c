@@ -189,6 +189,7 @@ int db_set_scratch(struct db *db, struct err *err)
     return run_script(db,
                       "PRAGMA synchronous = OFF; PRAGMA cache_size = -262144; "
                       "PRAGMA secure_delete = OFF; "
+                      "PRAGMA mmap_size = 17179869184; "
                       "PRAGMA journal_mode = MEMORY",
                       err);
 }

@@ -88,10 +88,10 @@ int db_changed_rows(struct db *db);
 bool db_is_conflict(const struct db *db);
 /* Commits from now on are of this kind; what was committed before is not made
    better by it. Not in a transaction. */
-/* For a file that is made anew and brought to disk as a whole: nothing is synced,
-   and much is kept in memory. */
-int db_set_scratch(struct db *db, struct err *err);
 int db_set_sync(struct db *db, enum db_sync sync, struct err *err);
+/* For a file that is made anew and brought to disk as a whole: nothing is
+   synced, and much is kept in memory. */
+int db_set_scratch(struct db *db, struct err *err);
 /* While its disk is full: what would write fails with ERR_RETRY, reading goes
    on. Not in a transaction. */
 int db_set_read_only(struct db *db, bool is_read_only, struct err *err);

@@ -456,3 +456,37 @@ def test_rebuild_on_a_full_disk_leaves_the_old_db(tmp_path):
         node.end()
     finally:
         disk.close()
+
+
+@pytest.mark.world(cutover="manual", delta_seconds=2)
+def test_logins_and_mail_after_a_rebuild_on_real_servers(world):
+    """Who had moved finds his mail on local and gets new mail there; who had
+    not is served by legacy, learnt again and moved."""
+    for user in ("alice", "bob"):
+        world.fill(user, messages=12, folders=3, total=60_000)
+        world.imap(user).logout()
+        world.wait_account(user, copy="delta")
+    world.mailhaul("cutover", world.address("alice"))
+    world.wait_account("alice", route="local", provisioned=True)
+    before = {"alice": world.snapshot("alice", "local"),
+              "bob": world.snapshot("bob", "legacy")}
+    world.stop("mailhauld")
+    for database in world.folder.rglob("control.db*"):
+        database.unlink()
+    assert world.mailhaul("db", "rebuild")["local"] == 1
+    world.run_node()
+    assert world.account("alice")["route"] == "local"
+    assert world.account("bob") is None
+    assert world.snapshot("alice") == before["alice"]
+    assert world.snapshot("bob") == before["bob"]
+    for user in ("alice", "bob"):
+        world.send(user)
+    world.wait_account("bob", copy="delta", clean=True)
+    world.mailhaul("cutover", world.address("bob"))
+    world.wait_account("bob", route="local", provisioned=True)
+    for user in ("alice", "bob"):
+        with world.imap(user, "local") as imap:
+            assert imap.select("INBOX")[0] == "OK"
+            now = len(imap.search(None, "ALL")[1][0].split())
+        assert now >= 2
+    assert world.mailhaul("db", "check")["difference_count"] == 0
