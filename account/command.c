@@ -32,6 +32,8 @@ static const struct {
     {"account pause", command_account_pause},
     {"account resume", command_account_resume},
     {"account remove", command_account_remove},
+    {"account lock", command_account_lock},
+    {"account unlock", command_account_unlock},
     {"account import", command_account_import},
     {"account accept", command_account_accept},
     {"domain admit", command_domain_admit},

@@ -31,6 +31,10 @@ struct command {
     bool is_undone;      /* out: it was a trial; roll back what was written */
     int64_t stopped[64]; /* out: accounts whose leased job must end */
     unsigned stopped_count;
+    int64_t changed_account;       /* out: local is to hear of it, remembered
+                                      passwords are forgotten; 0: none */
+    const char *kick_service;      /* out: and its sessions end: "login",
+                                      "submission", "all"; NULL: they go on */
     const char *reason;            /* "" : none was given; set by command_run */
     struct difference *difference; /* owned by command_run; of the last row that
                                       was stored, until it is in the audit */

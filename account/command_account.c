@@ -147,6 +147,8 @@ int command_account_show(struct command *c, const json_t *args, json_t *result,
     if (command_add_sentence(c, &a, &d, result, err) == -1 ||
         command_add_timeline(c, &a, result, err) == -1)
         return -1;
+    if (command_credentials_show(c, &a, result, err) == -1)
+        return -1;
     return add_details(c, &a, result, err);
 }
 

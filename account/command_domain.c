@@ -35,8 +35,9 @@ static json_t *domain_json(const struct domain *d)
 
     json_object_update_new(
         json,
-        json_pack("{s:i,s:i,s:o}", "rollback_days", (int)d->rollback_days,
-                  "quiet_days", (int)d->quiet_days, "closed_at",
+        json_pack("{s:i,s:i,s:i,s:o}", "rollback_days", (int)d->rollback_days,
+                  "learn_days", (int)d->learn_days, "quiet_days",
+                  (int)d->quiet_days, "closed_at",
                   d->closed_at ? json_integer(d->closed_at) : json_null()));
     command_brake_domain(d, json);
     return json;
@@ -118,20 +119,6 @@ static int take_template(const json_t *args, struct domain *d, struct err *err)
     return 0;
 }
 
-/* Options that are promised, and that nothing stands behind so far. */
-static int refuse_promises(const json_t *args, struct err *err)
-{
-    static const char *const fields[] = {"master_user"};
-
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        const char *text = wire_text(args, fields[i]);
-
-        if (text && *text)
-            return err_set(err, ERR_SETUP, "%s: not served yet", fields[i]);
-    }
-    return 0;
-}
-
 static int take_days(const json_t *args, const char *field, unsigned *days,
                      struct err *err)
 {
@@ -155,9 +142,13 @@ static int take_options(const json_t *args, struct domain *d, struct err *err)
         take_url(args, "smtp", MAIL_SMTP, d->smtp_url, err) == -1 ||
         take_url(args, "submission", MAIL_SMTP, d->submission_url, err) == -1 ||
         take_url(args, "sieve", MAIL_SIEVE, d->sieve_url, err) == -1 ||
-        refuse_promises(args, err) == -1 || take_template(args, d, err) == -1 ||
+        take_text(args, "master_user", d->master_user, sizeof(d->master_user),
+                  err) == -1 ||
+        command_master_check(args, d, err) == -1 ||
+        take_template(args, d, err) == -1 ||
         take_text(args, "on_flip", d->on_flip, sizeof(d->on_flip), err) == -1 ||
         take_days(args, "rollback_days", &d->rollback_days, err) == -1 ||
+        take_days(args, "learn_days", &d->learn_days, err) == -1 ||
         take_days(args, "quiet_days", &d->quiet_days, err) == -1)
         return -1;
     if (!d->imap_url[0])
@@ -235,6 +226,7 @@ int command_domain_add(struct command *c, const json_t *args, json_t *result,
         return -1;
     domain_difference(NULL, &d, c->difference);
     if (command_audit(c, 0, "domain add", d.name, err) == -1 ||
+        command_master_store(c, args, &d, &d, err) == -1 ||
         take_freezes(c, &d, err) == -1)
         return -1;
     return json_object_update_new(result, domain_json(&d));
@@ -244,12 +236,15 @@ int command_domain_set(struct command *c, const json_t *args, json_t *result,
                        struct err *err)
 {
     const char *name = command_need_text(args, "name", err);
-    struct domain d;
+    struct domain d, was;
 
-    if (!name || command_need_domain(c, name, &d, err) == -1 ||
-        take_options(args, &d, err) == -1 ||
+    if (!name || command_need_domain(c, name, &d, err) == -1)
+        return -1;
+    was = d;
+    if (take_options(args, &d, err) == -1 ||
         command_store_domain(c, &d, err) == -1 ||
         command_audit(c, 0, "domain set", d.name, err) == -1 ||
+        command_master_store(c, args, &was, &d, err) == -1 ||
         take_freezes(c, &d, err) == -1)
         return -1;
     return json_object_update_new(result, domain_json(&d));

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "account/freeze.h"
+#include "account/foreign_hash.h"
 #include "account/lifecycle.h"
 #include "account/username.h"
 #include "account/wire.h"
@@ -19,6 +20,7 @@ struct wanted {
     struct domain domain;
     struct seal seal;
     bool has_seal;
+    char hash[256];  /* of a list, instead of the password; "" : none */
     bool is_changed; /* there already, and to be tried with other values */
 };
 
@@ -110,9 +112,20 @@ static int want(struct migrate *m, const char *address, const char *legacy_user,
             return -1;
         w->is_changed = is_other || (password && *password);
     }
-    if (password && *password)
+    if (password && foreign_hash_is_meant(password)) {
+        if (foreign_hash_check(password, w->hash, sizeof(w->hash), err) == -1)
+            return -1;
+    } else if (password && *password) {
         return seal_password(m, w, password, err);
-    if (!w->account.has_seal && w->account.route != ROUTE_LOCAL)
+    }
+    if (!w->account.has_seal && w->account.route != ROUTE_LOCAL &&
+        !w->domain.master_user[0] && w->hash[0])
+        return err_set(err, ERR_SETUP,
+                       "%s: with a hash alone the old mailbox cannot be read; "
+                       "that takes --master-user",
+                       name.address);
+    if (!w->account.has_seal && w->account.route != ROUTE_LOCAL &&
+        !w->domain.master_user[0])
         return err_set(err, ERR_SETUP,
                        "%s: no password is known; it is learnt at the first "
                        "login, or comes with --csv",
@@ -186,6 +199,10 @@ static int apply(struct migrate *m, struct wanted *w, json_t *list,
         /* a password that local's user has proven is not replaced */
         if (w->has_seal && w->account.password_state != PASSWORD_CONFIRMED &&
             store_seal(m, w, err) == -1)
+            return -1;
+        if (w->hash[0] && w->account.route == ROUTE_LEGACY &&
+            foreign_hash_store(m->c->db, w->account.id, w->hash, m->c->now_ms,
+                               err) == -1)
             return -1;
         if (is_new ? command_queue(m->c, &w->account, &w->domain, JOB_INITIAL,
                                    err) == -1

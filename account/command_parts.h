@@ -22,6 +22,7 @@ command_fn command_domain_add, command_domain_set, command_domain_list,
     command_domain_strangers;
 command_fn command_account_list, command_account_show, command_account_pause,
     command_account_resume, command_account_remove, command_account_accept;
+command_fn command_account_lock, command_account_unlock;
 command_fn command_account_import;
 command_fn command_rollback;
 command_fn command_freeze, command_thaw, command_domain_admit,
@@ -76,6 +77,18 @@ int command_add_timeline(struct command *c, const struct account *a,
 
 /* One account as JSON: what a list shows of it. New reference. */
 json_t *command_account_json(const struct account *a, const char *domain);
+
+/* Add to `account show` its passwords (origin, label, when: no hash), locks. */
+int command_credentials_show(struct command *c, const struct account *a,
+                             json_t *json, struct err *err);
+/* The master user's options of `domain add` and `domain set`: whether they can
+   be at all, and, once the domain is stored, into the database. was: the domain
+   before (d itself if it is new). */
+int command_master_check(const json_t *args, const struct domain *d,
+                         struct err *err);
+int command_master_store(struct command *c, const json_t *args,
+                         const struct domain *was, const struct domain *d,
+                         struct err *err);
 
 /* What a list said of it: names, aliases, forward, quota, owner, group. */
 int command_add_profile(struct command *c, const struct account *a,

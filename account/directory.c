@@ -215,6 +215,7 @@ static int decode_answer(const json_t *message, struct directory_answer *out,
         return err_set(err, ERR_PEER, "state: no answer in its answer");
     out->answer = (enum route_answer)answer;
     out->account_id = wire_int(message, "account", 0);
+    out->may_ask_legacy = wire_bool(message, "ask_legacy");
     out->epoch = wire_int(message, "epoch", 0);
     out->version = wire_int(message, "version", 0);
     out->password_state =

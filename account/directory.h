@@ -79,6 +79,7 @@ struct directory_answer {
     int64_t epoch;
     int64_t version; /* of the passwords local takes; 0: nobody can tell */
     enum password_state password_state;
+    bool may_ask_legacy;           /* what local refuses, legacy may know */
     char address[ADDRESS_MAX];     /* canonical */
     char legacy_user[ADDRESS_MAX]; /* name to log in with on legacy */
     char local_user[ADDRESS_MAX];  /* name to log in with on local */

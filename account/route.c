@@ -35,6 +35,8 @@ enum route_answer route_decide(const struct route_question *q)
 {
     /* A domain's switch says who is taken in; those who are keep their way. An
        account without its domain cannot be: act on neither. */
+    if (q->has_account && q->is_locked && q->service == SERVICE_LOGIN)
+        return ROUTE_REFUSE;
     if (q->has_account)
         return q->has_domain ? decide_known(q) : ROUTE_UNAVAILABLE;
     if (!q->has_domain || q->is_domain_closed)

@@ -33,6 +33,7 @@ struct route_question {
     bool is_crowded;        /* as many as its rate allows are in already */
     bool is_domain_closed;  /* legacy takes nothing for it any more */
     bool has_account;
+    bool is_locked;           /* his logins are refused, his mail is not */
     enum account_route route; /* if has_account */
     bool is_provisioned;      /* what local reads is as new as the row */
 };

@@ -21,7 +21,8 @@
  *   answer   id, answer, account, address, epoch, password_state, legacy_user,
  *            local_user, imap, pop3, smtp (URLs; absent: none),
  *            version (of the passwords local takes, when it serves; 0 or
- *            absent: nobody can tell)
+ *            absent: nobody can tell), ask_legacy (bool: what local refuses
+ *            is to be asked of legacy, and learnt)
  *   hold     account, address, epoch, quiet_within_ms,
  *            side (legacy|local)               which one must become quiet
  *   release  account, epoch
@@ -46,7 +47,8 @@
  *   progress job, folders, messages, bytes, messages_total, bytes_total
  *                                              also the heartbeat, every 2 s
  *   done     job, kind (err kind or "none"), text, and the report of
- *            migrator/report.h as an object; for hash: hash
+ *            migrator/report.h as an object; for hash: hash, match,
+ *            and credential, of, known as they came
  * admin -> state
  *   hello    role ("admin"), pid
  *   metrics  id                                -> metrics
@@ -58,9 +60,12 @@
  * state -> jobs
  *   wake     something is due: lease again
  *   job      job, kind, account, epoch, attempts, address, legacy_user,
- *            master_user, key, blob (absent: none sealed), prefix?, separator?,
- *            imap, pop3 (URLs), domain_pop3 (bool), options (object, among
- *            them verify: compare both sides at the end; ask_local)
+ *            key, blob (the first password; absent: none sealed), more (array
+ *            of {credential, key, blob}: the others), master? ({key, blob}),
+ *            master_user?, master_login?, prefix?, separator?, imap, pop3
+ *            (URLs), domain_pop3 (bool), options (object, among them verify:
+ *            compare both sides at the end; ask_local)
+ *            of kind hash: key, blob, credential, of, hashes, known
  *   cancel   job                               end its worker, then done
  *
  * master -> state

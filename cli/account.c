@@ -84,6 +84,31 @@ static void print_timeline(const json_t *timeline)
     }
 }
 
+static void print_locks(const json_t *a)
+{
+    bool is_login = wire_bool(a, "login_locked");
+    bool is_submission = wire_bool(a, "submission_locked");
+
+    if (is_login || is_submission)
+        printf("  %-14s %s\n", "locked",
+               is_login && is_submission ? "login, submission"
+               : is_login                ? "login"
+                                         : "submission");
+}
+
+static void print_credentials(const json_t *a)
+{
+    const json_t *c;
+    size_t i;
+
+    json_array_foreach(json_object_get(a, "credentials"), i, c) printf(
+        "  %-14s %s%s%s%s%s, since %s\n", "credential", cli_text(c, "origin"),
+        *cli_text(c, "label") ? " " : "", cli_text(c, "label"),
+        wire_bool(c, "hashed") ? "" : ", not with local",
+        wire_bool(c, "sealed") ? ", sealed" : "",
+        cli_time(wire_int(c, "created_at", 0)));
+}
+
 static void print_account(const json_t *a)
 {
     const json_t *job;
@@ -97,6 +122,8 @@ static void print_account(const json_t *a)
            (long long)wire_int(a, "epoch", 0));
     printf("  %-14s %s\n", "copy", cli_text(a, "copy"));
     printf("  %-14s %s\n", "password", cli_text(a, "password_state"));
+    print_locks(a);
+    print_credentials(a);
     print_counts(a);
     print_profile(a);
     print_items(a);
@@ -133,6 +160,19 @@ static void print_account(const json_t *a)
         cli_time(wire_int(job, "due_at", 0)),
         (long long)wire_int(job, "attempts", 0));
     print_timeline(json_object_get(a, "timeline"));
+}
+
+static void print_lock(const json_t *a)
+{
+    printf("%s\n", cli_text(a, "address"));
+    print_locks(a);
+    if (!wire_bool(a, "login_locked") && !wire_bool(a, "submission_locked"))
+        printf("  not locked\n");
+}
+
+int cli_account_lock(struct cli *cli, json_t *request)
+{
+    return cli_ask_and_print(cli, request, print_lock);
 }
 
 int cli_account_show(struct cli *cli, json_t *request)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "account/seal.h"
 #include "base/conf.h"
 #include "base/err.h"
 #include "db/db.h"
@@ -34,9 +35,17 @@ json_t *cli_ask(struct cli *cli, const json_t *request);
 /* Ask, and print the result as JSON or by print(). An exit status. */
 int cli_ask_and_print(struct cli *cli, const json_t *request,
                       void (*print)(const json_t *result));
+/* False if it cannot be read. */
+bool cli_read_public_key(const struct conf *conf, uint8_t key[SEAL_KEY_SIZE]);
 void cli_close(struct cli *cli);
 /* Become the user that owns the database, for good; nothing if we may not. */
 int cli_become_user(const struct conf *conf, struct err *err);
+
+/* --- secret.c */
+/* Read a secret (path: a file's first line, "-": standard input's, NULL: typed
+   twice), seal it for that name and put it into the object as "key", "blob". */
+int cli_seal_secret(const struct cli *cli, const char *path, const char *name,
+                    json_t *object, struct err *err);
 
 /* --- print.c */
 /* What is wrong: to stderr, or as the document {"error", "kind"}. Returns
@@ -68,6 +77,7 @@ cli_run_fn cli_init, cli_domain_add, cli_domain_set, cli_domain_list,
     cli_domain_show, cli_remove, cli_account_list, cli_account_show,
     cli_account_accept, cli_migrate, cli_status, cli_cutover, cli_verify,
     cli_audit, cli_trace;
+cli_run_fn cli_account_password, cli_account_lock;
 cli_run_fn cli_account_import, cli_rollback;
 cli_run_fn cli_db_check, cli_db_backup, cli_db_rebuild;
 

@@ -63,7 +63,7 @@ static int call_state(struct cli *cli, const json_t *request,
     return -1;
 }
 
-static bool read_public_key(const struct conf *conf, uint8_t key[SEAL_KEY_SIZE])
+bool cli_read_public_key(const struct conf *conf, uint8_t key[SEAL_KEY_SIZE])
 {
     char *path = conf_state_path(conf, "seal.pub");
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -73,6 +73,17 @@ static bool read_public_key(const struct conf *conf, uint8_t key[SEAL_KEY_SIZE])
         close(fd);
     free(path);
     return is_whole;
+}
+
+static void tell_local(struct db *db, struct provision *provision,
+                       int64_t account_id)
+{
+    struct account account;
+    struct err err;
+
+    if (account_get(db, account_id, &account, &err) == 1 &&
+        provision_settle(provision, db, &account, &err) == -1)
+        fprintf(stderr, "mailhaul: local is not told yet: %s\n", err.text);
 }
 
 static int run_here(struct cli *cli, const json_t *request, json_t **result_out,
@@ -86,7 +97,7 @@ static int run_here(struct cli *cli, const json_t *request, json_t **result_out,
     int rc;
 
     command_actor(getuid(), actor);
-    if (read_public_key(cli->conf, key))
+    if (cli_read_public_key(cli->conf, key))
         c.public_key = key;
     if (provision_open(cli->conf, &provision, err) == -1)
         return -1;
@@ -99,6 +110,9 @@ static int run_here(struct cli *cli, const json_t *request, json_t **result_out,
         else
             db_rollback(cli->db);
     }
+    /* a daemon that starts tells local again, should this fail */
+    if (rc == 0 && c.changed_account != 0)
+        tell_local(cli->db, provision, c.changed_account);
     provision_close(&provision);
     return rc;
 }

@@ -85,6 +85,28 @@ int cli_domain_list(struct cli *cli, json_t *request)
     return cli_ask_and_print(cli, request, print_domains);
 }
 
+/* Sealed for the name as it is stored: no address, so no user's seal. */
+static int seal_master(const struct cli *cli, json_t *request, struct err *err)
+{
+    const char *path = wire_text(request, "master_password_file");
+    const char *given = wire_text(request, "name");
+    json_t *sealed;
+    char name[256];
+    size_t i;
+
+    if (!path)
+        return 0;
+    for (i = 0; given[i] && i < sizeof(name) - 1; i++)
+        name[i] = given[i] >= 'A' && given[i] <= 'Z' ? (char)(given[i] | 0x20)
+                                                     : given[i];
+    name[i] = '\0';
+    sealed = json_object();
+    json_object_set_new(request, "master", sealed);
+    if (cli_seal_secret(cli, path, name, sealed, err) == -1)
+        return -1;
+    return json_object_del(request, "master_password_file");
+}
+
 /* What can be seen to be wrong without a look at the database is a mistake of
    the call. */
 static int change(struct cli *cli, json_t *request, bool is_new)
@@ -95,6 +117,13 @@ static int change(struct cli *cli, json_t *request, bool is_new)
         fprintf(stderr, "mailhaul: %s\n", err.text);
         return CLI_USAGE;
     }
+    if (is_new && *cli_text(request, "master_user") &&
+        !wire_text(request, "master_password_file")) {
+        fprintf(stderr, "mailhaul: --master-password-file: is missing\n");
+        return CLI_USAGE;
+    }
+    if (seal_master(cli, request, &err) == -1)
+        return cli_complain(cli, &err);
     return cli_domain_show(cli, request);
 }
 

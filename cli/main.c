@@ -13,7 +13,7 @@
 #include "cli/cli.h"
 
 #define CONF_PATH   "/etc/mailhaul/mailhaul.yaml"
-#define OPTIONS_MAX 32
+#define OPTIONS_MAX 40
 
 struct cli_option {
     const char *name; /* "hold-seconds"; the field is "hold_seconds" */
@@ -56,7 +56,14 @@ static const struct cli_option domain_options[] = {
      "N   so long after its flip a mailbox can be taken back (14)"},
     {"quiet-days", OPTION_NUMBER,
      "N   so long no late mail may have come before `domain close` (7)"},
-    {"master-user", OPTION_TEXT, "USER   refused: not served yet"},
+    {"learn-days", OPTION_NUMBER,
+     "N   after its flip an account's unknown passwords are asked of the old "
+     "server (30)"},
+    {"master-user", OPTION_TEXT,
+     "USER   opens every mailbox on the old server, for the copying"},
+    {"master-password-file", OPTION_TEXT, "FILE|-   his password; kept sealed"},
+    {"master-login", OPTION_TEXT,
+     "TEMPLATE   how he logs in for {user}: {user}*{master} (SASL if offered)"},
     {"on-flip", OPTION_TEXT,
      "COMMAND   run with address and old user name "
      "after each flip"},
@@ -149,6 +156,20 @@ static const struct cli_option trace_options[] = {
     {"log", OPTION_TEXT, "FILE   in this log, not in what is kept"},
     {NULL, OPTION_FLAG, NULL}};
 
+static const struct cli_option password_options[] = {
+    {"file", OPTION_TEXT, "FILE|-   its first line; without: it is asked for"},
+    {"keep", OPTION_FLAG, "the other passwords still count"},
+    {"label", OPTION_TEXT, "TEXT   what `account show` calls it"},
+    {"reason", OPTION_TEXT, "TEXT   for the audit"},
+    {NULL, OPTION_FLAG, NULL}};
+
+static const struct cli_option lock_options[] = {
+    {"login", OPTION_FLAG, "IMAP and POP3"},
+    {"submission", OPTION_FLAG, "sending mail"},
+    {"all", OPTION_FLAG, "both"},
+    {"reason", OPTION_TEXT, "TEXT   for the audit"},
+    {NULL, OPTION_FLAG, NULL}};
+
 static const struct cli_option no_options[] = {{NULL, OPTION_FLAG, NULL}};
 
 static const struct cli_command commands[] = {
@@ -185,6 +206,14 @@ static const struct cli_command commands[] = {
      cli_account_list},
     {"account show", "ADDRESS", "one account", no_options, "address", 1, 1,
      cli_account_show},
+    {"account password", "ADDRESS [--file FILE|-] [--keep] [--label TEXT]",
+     "set a password on the new side", password_options, "address", 1, 1,
+     cli_account_password},
+    {"account lock", "ADDRESS --login|--submission|--all",
+     "refuse logins, end sessions; mail is still delivered", lock_options,
+     "address", 1, 1, cli_account_lock},
+    {"account unlock", "ADDRESS [--login] [--submission]", "let in again",
+     lock_options, "address", 1, 1, cli_account_lock},
     {"account pause", "ADDRESS", "stop its copying", no_options, "address", 1,
      1, cli_account_show},
     {"account resume", "ADDRESS", "go on, also after a failure", no_options,

@@ -65,6 +65,7 @@ int role_jobs_start(struct role *role, struct err *err)
                               .conf = role->conf,
                               .state_socket = role->state_socket,
                               .private_key = &role->private_key,
+                              .local_password = &role->local_password,
                               .spawn = spawn,
                               .spawn_ctx = j};
 

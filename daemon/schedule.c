@@ -25,6 +25,13 @@ int64_t schedule_retry_ms(unsigned attempts, unsigned retry_seconds)
     return wait_ms < HOUR_MS ? wait_ms : HOUR_MS;
 }
 
+bool schedule_can_log_in(const struct account *account,
+                         const struct domain *domain)
+{
+    return account->has_hash ||
+           (domain->master_user[0] != '\0' && domain->learn_days > 0);
+}
+
 enum flip_gate schedule_flip(const struct account *account,
                              const struct domain *domain,
                              const struct flip_moment *moment)
@@ -44,7 +51,7 @@ enum flip_gate schedule_flip(const struct account *account,
         return FLIP_SET_ASIDE;
     if (account->local_ready_at == 0)
         return FLIP_NOT_SERVED;
-    if (!account->has_hash)
+    if (!schedule_can_log_in(account, domain))
         return FLIP_NOT_LEARNT;
     /* who asks for it by name knows what hour it is, but maybe not what day */
     if (moment->is_black_day && account->wants_flip != FLIP_WISH_NOW)

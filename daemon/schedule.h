@@ -49,6 +49,12 @@ struct flip_moment {
     bool is_black_day;
     int64_t opens_at; /* the next time it may flip by itself; 0: now, or never*/
 };
+/* Somebody can log in after the flip: local has a password of his, or, for who
+   was copied by a master user, his first login is asked of legacy and learnt.
+ */
+bool schedule_can_log_in(const struct account *account,
+                         const struct domain *domain);
+
 enum flip_gate schedule_flip(const struct account *account,
                              const struct domain *domain,
                              const struct flip_moment *moment);

@@ -7,6 +7,7 @@
  *   state_peers.c    connections and the processes behind them
  *   state_routes.c   ask, learn, confirm
  *   state_jobs.c     lease, progress, done
+ *   state_credentials.c  the passwords of accounts
  *   state_results.c  what the end of a job means for its account
  *   state_gate.c     what a report means for the gate before the flip
  *   state_brake.c    freezes, admission, windows
@@ -39,6 +40,7 @@
 #include "daemon/role.h"
 #include "daemon/schedule.h"
 #include "db/accounts.h"
+#include "db/credentials.h"
 #include "db/domains.h"
 #include "db/jobs.h"
 #include "migrator/report.h"
@@ -122,6 +124,9 @@ struct state_client {
     struct state_peer *peer; /* borrowed; the admin role; NULL: it has gone */
     int64_t id;              /* of the admin role's question */
     int64_t verifies;        /* account id; 0: none */
+    int64_t sets_password;   /* the same */
+    bool keeps_others;
+    int64_t asked_at; /* Unix ms */
 };
 
 struct state_close;   /* of a domain; see state_close.c */
@@ -269,6 +274,43 @@ void state_brake_taken_in(struct state *s, const struct domain *d);
 struct flip_moment state_brake_moment(const struct state *s,
                                       const struct domain *d);
 
+/* --- state_credentials.c */
+/* Whether a hash is to be made; of which credential (0: the first password). */
+bool state_credentials_to_hash(struct state *s, const struct account *a,
+                               int64_t *credential_out);
+/* The sealed passwords that the job needs, into its message. */
+void state_credentials_put(struct state *s, const struct job *job,
+                           const struct account *a, const struct domain *d,
+                           json_t *message);
+/* Whether what legacy accepts is to be taken over: always before the flip, for
+   learn_days after it, never again once an operator has set a password. */
+bool state_credentials_may_learn(const struct account *a,
+                                 const struct domain *d);
+/* Legacy has accepted this password: it becomes one more of the account's,
+   unless it turns out to be one we know. False: too many at once, nothing is
+   done. Stores the row. */
+bool state_credentials_learn(struct state *s, struct account *a,
+                             const struct domain *d, const struct seal *seal,
+                             const char *via);
+/* A password that an operator sets: in force, and alone, once it has its hash
+   and local knows it. */
+struct local_password {
+    const struct seal *seal;
+    const char *label;
+    bool keeps_others;
+};
+void state_credentials_set(struct state *s, struct account *a,
+                           const struct domain *d,
+                           const struct local_password *password);
+/* The end of a job that makes a hash. */
+void state_credentials_hashed(struct state *s, struct account *a,
+                              const struct domain *d, const json_t *message,
+                              const struct err *outcome);
+/* What legacy has refused before the flip counts no more; what it accepted is
+   asked first the next time. The caller stores the row. */
+void state_credentials_sort(struct state *s, struct account *a,
+                            const struct migration_report *report);
+
 /* --- state_results.c */
 /* What the worker's report means for the account; the job is not ended yet.
    kind ERR_NONE: it went well. */
@@ -399,6 +441,8 @@ void state_control_accept_take(struct state *s, int fd);
 void state_control_command(struct state *s, struct state_peer *peer,
                            const json_t *message);
 void state_control_forget_peer(struct state *s, const struct state_peer *peer);
+/* No more hash of the account is to be made: who has set a password hears. */
+void state_control_hashed(struct state *s, int64_t account_id);
 /* A verify has ended. */
 void state_control_verified(struct state *s, const struct account *account,
                             const struct migration_report *report,

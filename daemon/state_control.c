@@ -6,7 +6,7 @@
  *    "kind": "setup"}
  *
  * Commands run in a transaction of their own. `verify` is answered when its
- * worker has ended.
+ * worker has ended, `account password` when local knows the password.
  */
 #include "daemon/state.h"
 
@@ -87,14 +87,14 @@ static int verify_begin(struct state_client *client, struct command *c,
         return -1;
     if (s->is_full)
         return err_set(err, ERR_RETRY, "no room on the disk of state_dir");
-    if (!account.has_seal)
+    if (!state_load(s, account.id, &account, &domain))
+        return err_set(err, ERR_SETUP, "%s is gone", account.address);
+    if (!account.has_seal && !domain.master_user[0])
         return err_set(err, ERR_SETUP, "%s: no password is known for legacy",
                        account.address);
     if (account.route == ROUTE_HELD)
         return err_set(err, ERR_RETRY, "%s is just being flipped",
                        account.address);
-    if (!state_load(s, account.id, &account, &domain))
-        return err_set(err, ERR_SETUP, "%s is gone", account.address);
     client->verifies = account.id;
     state_jobs_queue(s, &account, &domain, JOB_VERIFY, clock_unix_ms());
     return 0;
@@ -131,7 +131,93 @@ void state_control_verified(struct state *s, const struct account *account,
     }
 }
 
+/* --- a password set by an operator */
+
+static int password_begin(struct state_client *client, struct command *c,
+                          const json_t *request, struct err *err)
+{
+    struct state *s = client->state;
+    const char *address = command_need_text(request, "address", err);
+    const char *label = wire_text(request, "label");
+    const char *reason = wire_text(request, "reason");
+    struct local_password password = {.label = label ? label : "",
+                                      .keeps_others =
+                                          wire_bool(request, "keep")};
+    struct account account;
+    struct domain domain;
+    struct seal seal;
+
+    if (!address || command_need_account(c, address, &account, err) == -1)
+        return -1;
+    if (!state_load(s, account.id, &account, &domain))
+        return err_set(err, ERR_SETUP, "%s is gone", account.address);
+    if (s->is_full)
+        return err_set(err, ERR_RETRY, "no room on the disk of state_dir");
+    if (account.route != ROUTE_LOCAL)
+        return err_set(err, ERR_SETUP,
+                       "%s is still served by the old server: its password is "
+                       "changed there, and learnt at the next login",
+                       account.address);
+    if (strlen(password.label) >= sizeof(((struct credential *)0)->label))
+        return err_set(err, ERR_SETUP, "--label: too long");
+    if (wire_seal(request, &seal, err) == -1)
+        return err_prefix(err, "the password");
+    password.seal = &seal;
+    c->reason = reason && strlen(reason) < 400 ? reason : "";
+    if (command_audit(c, account.id, "account password", account.address,
+                      err) == -1)
+        return -1;
+    client->sets_password = account.id;
+    client->keeps_others = password.keeps_others;
+    client->asked_at = c->now_ms;
+    state_credentials_set(s, &account, &domain, &password);
+    return 0;
+}
+
+/* Local has heard of it, or it has no hash. */
+void state_control_hashed(struct state *s, int64_t account_id)
+{
+    struct account a;
+
+    if (!state_load(s, account_id, &a, NULL))
+        return;
+    for (struct state_client *c = s->clients, *next; c; c = next) {
+        struct err err;
+
+        next = c->next;
+        if (c->sets_password != account_id)
+            continue;
+        c->sets_password = 0;
+        if (a.local_password_at >= c->asked_at &&
+            a.provisioned_epoch == a.epoch) {
+            client_answer(
+                c, answer_result(json_pack("{s:s,s:b}", "address", a.address,
+                                           "kept", c->keeps_others)));
+            continue;
+        }
+        err_set(&err, ERR_RETRY, "%s",
+                a.local_password_at >= c->asked_at
+                    ? "the password is stored, but local could not be told yet"
+                : a.last_error[0] ? a.last_error
+                                  : "no hash could be made of the password");
+        client_answer(c, answer_error(&err));
+    }
+}
+
 /* --- every command */
+
+/* Local first: who is thrown out must not come in again. */
+static void tell_of_change(struct state *s, const struct command *c)
+{
+    struct account account;
+
+    if (!state_load(s, c->changed_account, &account, NULL))
+        return;
+    state_provision_later(s, account.id);
+    state_peers_forget(s, &account);
+    if (c->kick_service)
+        state_peers_kick(s, &account, c->kick_service, "locked");
+}
 
 static void apply_effects(struct state *s, const struct command *c)
 {
@@ -143,6 +229,8 @@ static void apply_effects(struct state *s, const struct command *c)
         state_brake_freezes_changed(s);
     if (c->has_queued)
         state_jobs_wake(s);
+    if (c->changed_account)
+        tell_of_change(s, c);
 }
 
 /* May free the client. */
@@ -151,6 +239,7 @@ static void run(struct state_client *client, uid_t uid, const json_t *message)
     struct state *s = client->state;
     const char *cmd = wire_text(message, "cmd");
     bool is_verify = cmd && strcmp(cmd, "verify") == 0;
+    bool is_password = cmd && strcmp(cmd, "account password") == 0;
     char actor[COMMAND_ACTOR_MAX];
     struct command c = {
         .db = s->db,
@@ -168,6 +257,8 @@ static void run(struct state_client *client, uid_t uid, const json_t *message)
         state_write(s);
     if (is_verify)
         rc = verify_begin(client, &c, message, &err);
+    else if (is_password)
+        rc = password_begin(client, &c, message, &err);
     else if (cmd && strcmp(cmd, "domain close") == 0)
         rc = state_close_begin(s, &c, message, &result, &err);
     else if (cmd && strcmp(cmd, "domain close progress") == 0)
@@ -185,7 +276,7 @@ static void run(struct state_client *client, uid_t uid, const json_t *message)
               rc == -1 ? log_safe(err.text) : "ok");
     if (rc == -1)
         client_answer(client, answer_error(&err));
-    else if (!is_verify)
+    else if (!is_verify && !is_password)
         client_answer(client, answer_result(result));
 }
 

@@ -424,8 +424,12 @@ void state_flip_copied(struct state *s, const struct job *job,
         return;
     }
     state_gate_name(s, &account, report);
+    state_credentials_sort(s, &account, report);
     state_store(s, &account);
-    if (report->differences > 0 || !report->is_verified) {
+    if (!schedule_can_log_in(&account, &domain)) {
+        flip_give_up(flip, "legacy accepts none of the passwords",
+                     HOLD_END_BUSY);
+    } else if (report->differences > 0 || !report->is_verified) {
         flip_give_up(flip, "the last delta was not clean", HOLD_END_FAILED);
     } else if (account.accepted < account.set_aside) {
         flip_give_up(flip, "something new is set aside", HOLD_END_BUSY);

@@ -84,19 +84,6 @@ static void put_text(json_t *message, const char *field, const char *text)
         json_object_set_new(message, field, json_string(text));
 }
 
-static void put_seal(struct state *s, int64_t account_id, json_t *message)
-{
-    struct account_seal stored;
-    struct err err;
-    int found = account_seal_get(s->db, account_id, &stored, &err);
-
-    state_must(found, &err);
-    if (!found)
-        return;
-    wire_put_bytes(message, "key", stored.wrapped_key, stored.wrapped_length);
-    wire_put_bytes(message, "blob", stored.blob, stored.blob_length);
-}
-
 /* The passes of the trail over every folder are remembered in memory only: the
    first one after a start is such a pass. */
 static bool is_inbox_only(struct state *s, const struct account *a)
@@ -123,7 +110,6 @@ static json_t *job_message(struct state *s, const struct job *job,
                   "legacy_user", a->legacy_user);
     json_t *options = json_object();
 
-    put_text(m, "master_user", d->master_user);
     put_text(m, "imap", d->imap_url);
     put_text(m, "pop3", d->pop3_url);
     json_object_set_new(m, "domain_pop3", json_boolean(d->pop3_url[0] != 0));
@@ -131,7 +117,7 @@ static json_t *job_message(struct state *s, const struct job *job,
         json_object_set_new(m, "prefix", json_string(a->legacy_prefix));
         json_object_set_new(m, "separator", json_string(a->legacy_separator));
     }
-    put_seal(s, a->id, m);
+    state_credentials_put(s, job, a, d, m);
     if (job->kind == JOB_TRAIL && !state_close_leased(s, a->id) &&
         is_inbox_only(s, a))
         json_object_set_new(options, "inbox_only", json_true());
@@ -151,17 +137,18 @@ static json_t *job_message(struct state *s, const struct job *job,
 
 /* Whether the job still makes sense; a stale one is ended. */
 static bool is_wanted(struct state *s, const struct job *job,
-                      const struct account *a)
+                      const struct account *a, const struct domain *d)
 {
     const struct state_flip *flip = state_flip_of(s, a->id);
+    int64_t credential;
 
     switch (job->kind) {
-    case JOB_HASH: return a->has_seal;
+    case JOB_HASH: return state_credentials_to_hash(s, a, &credential);
     case JOB_INITIAL: return a->copy == COPY_INITIAL;
     case JOB_DELTA: return a->copy == COPY_DELTA;
     case JOB_FINAL: return flip && flip->phase == FLIP_COPYING;
     case JOB_TRAIL: return a->copy == COPY_TRAIL && a->route == ROUTE_LOCAL;
-    case JOB_VERIFY: return a->has_seal;
+    case JOB_VERIFY: return a->has_seal || d->master_user[0] != '\0';
     case JOB_ROLLBACK:
         return a->wants_rollback != ROLLBACK_NO &&
                (flip ? flip->phase == FLIP_COPYING : a->route == ROUTE_LOCAL);
@@ -225,7 +212,7 @@ static void give(struct state *s, struct state_peer *peer,
         put_off(s, job, VERIFY_WAIT_MS);
         return;
     }
-    if (!is_wanted(s, job, &a)) {
+    if (!is_wanted(s, job, &a, &d)) {
         drop(s, job, &a);
         return;
     }

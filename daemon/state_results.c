@@ -79,9 +79,18 @@ static void denied(struct state *s, struct account *a)
         state_store(s, a);
 }
 
-static void failed(struct state *s, const struct job *job, struct account *a,
-                   const struct domain *d, const struct err *outcome)
+/* report: what is known of it all the same. */
+struct failure {
+    const struct job *job;
+    const struct migration_report *report;
+    const struct err *outcome;
+};
+
+static void failed(struct state *s, const struct failure *failure,
+                   struct account *a, const struct domain *d)
 {
+    const struct job *job = failure->job;
+    const struct err *outcome = failure->outcome;
     int64_t now = clock_unix_ms();
 
     note_error(a, outcome);
@@ -95,6 +104,7 @@ static void failed(struct state *s, const struct job *job, struct account *a,
         state_jobs_queue(s, a, d, JOB_TRAIL, now + TRAIL_DENIED_MS);
         return;
     }
+    state_credentials_sort(s, a, failure->report);
     if (outcome->kind == ERR_DENIED) {
         denied(s, a);
         return;
@@ -111,46 +121,10 @@ static void failed(struct state *s, const struct job *job, struct account *a,
                          now + s->conf->jobs.trail_seconds * 1000LL);
 }
 
-static void hashed(struct state *s, const struct job *job, struct account *a,
-                   const json_t *message, const struct err *outcome)
-{
-    const char *hash = wire_text(message, "hash");
-    struct job again;
-    struct err err;
-    int pending;
-
-    if (outcome->kind == ERR_NONE && hash && *hash) {
-        state_must(account_hash_set(s->db, a->id, hash, &err), &err);
-        if (has_no_hash(a))
-            a->last_error[0] = a->last_error_kind[0] = '\0';
-        a->has_hash = true;
-        state_store(s, a);
-        state_provision_later(s, a->id);
-    } else if (outcome->kind != ERR_NONE) {
-        struct err refused = *outcome;
-
-        if (outcome->kind == ERR_DENIED) {
-            err_prefix(&refused, LIFECYCLE_NO_HASH);
-            if (a->route != ROUTE_LOCAL) { /* one of another password */
-                state_must(account_hash_set(s->db, a->id, NULL, &err), &err);
-                a->has_hash = false;
-            }
-        }
-        note_error(a, &refused);
-        state_store(s, a);
-        log_error("account %s has no hash: %s", a->address, outcome->text);
-    }
-    /* a password learnt meanwhile has a job of its own coming */
-    pending = job_find(s->db, a->id, JOB_HASH, &again, &err);
-    state_must(pending, &err);
-    if (!pending)
-        state_after(s, state_routes_hashed, a->id);
-    (void)job;
-}
-
 static void copied(struct state *s, struct account *a, const struct domain *d,
                    const struct migration_report *report)
 {
+    state_credentials_sort(s, a, report);
     take_report(s, a, report);
     a->copied_at = a->delta_at = clock_unix_ms();
     take_as_learnt(s, a, d);
@@ -170,6 +144,7 @@ static void refreshed(struct state *s, struct account *a,
     if (a->copy != COPY_DELTA)
         return; /* paused meanwhile */
     a->delta_at = clock_unix_ms();
+    state_credentials_sort(s, a, report);
     take_report(s, a, report);
     take_as_learnt(s, a, d);
     gate = state_gate_judge(s, a, d, report, &moment);
@@ -195,6 +170,7 @@ static void trailed(struct state *s, struct account *a, const struct domain *d,
 
     if (a->copy != COPY_TRAIL || a->route != ROUTE_LOCAL)
         return;
+    state_credentials_sort(s, a, report);
     if (a->last_error[0] || a->set_aside != report->set_aside ||
         a->set_aside > 0 || report->appended > 0) {
         a->last_error[0] = a->last_error_kind[0] = '\0';
@@ -225,7 +201,7 @@ void state_results_take(struct state *s, const struct job *job,
     if (message)
         migration_report_decode(message, &report);
     if (job->kind == JOB_HASH)
-        hashed(s, job, &a, message, outcome);
+        state_credentials_hashed(s, &a, &d, message, outcome);
     else if (job->kind == JOB_VERIFY)
         state_control_verified(s, &a, &report, outcome);
     else if (job->kind == JOB_FINAL ||
@@ -241,7 +217,7 @@ void state_results_take(struct state *s, const struct job *job,
             state_gate_name(s, &a, &report);
         if (job->kind == JOB_TRAIL && report.appended > 0)
             a.late_mail_at = clock_unix_ms();
-        failed(s, job, &a, &d, outcome);
+        failed(s, &(struct failure){job, &report, outcome}, &a, &d);
     } else if (job->kind == JOB_INITIAL)
         copied(s, &a, &d, &report);
     else if (job->kind == JOB_DELTA)

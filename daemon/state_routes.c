@@ -76,6 +76,9 @@ static json_t *answer_from(const struct state *s, int64_t id,
     }
     if (decided == ROUTE_TO_LOCAL)
         put_version(s, answer, f->account.address);
+    if (decided == ROUTE_TO_LOCAL &&
+        state_credentials_may_learn(&f->account, &f->domain))
+        json_object_set_new(answer, "ask_legacy", json_true());
     if (f->has_domain) {
         put_url(answer, "imap", f->domain.imap_url);
         put_url(answer, "pop3", f->domain.pop3_url);
@@ -179,6 +182,7 @@ static enum route_answer decide(struct state *s, const struct found *f,
         .is_domain_enabled = f->has_domain && f->domain.is_enabled,
         .is_domain_closed = f->has_domain && f->domain.closed_at != 0,
         .has_account = f->has_account,
+        .is_locked = f->has_account && f->account.is_login_locked,
         .route = f->account.route,
         .is_provisioned = f->account.provisioned_epoch == f->account.epoch};
 
@@ -324,18 +328,6 @@ static void set_going(struct state *s, struct found *f)
     state_jobs_queue(s, a, &f->domain, kind, clock_unix_ms());
 }
 
-static void renew(struct state *s, const struct seal *seal, struct found *f)
-{
-    struct account *a = &f->account;
-
-    store_seal(s, a->id, seal);
-    a->has_seal = true;
-    set_going(s, f);
-    a->password_state = PASSWORD_LEARNT;
-    state_store(s, a);
-    state_jobs_queue(s, a, &f->domain, JOB_HASH, clock_unix_ms());
-}
-
 static bool may_learn(const json_t *message, const struct found *f,
                       struct seal *seal)
 {
@@ -381,10 +373,11 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
                              clock_unix_ms());
             state_provision_later(s, f.account.id);
         } else if (f.has_account &&
-                   !(f.account.route == ROUTE_LOCAL &&
-                     f.account.password_state == PASSWORD_CONFIRMED)) {
-            renew(s, &seal, &f);
-            if (f.account.route == ROUTE_LOCAL) {
+                   state_credentials_may_learn(&f.account, &f.domain)) {
+            set_going(s, &f);
+            if (state_credentials_learn(s, &f.account, &f.domain, &seal,
+                                        wire_text(message, "via")) &&
+                f.account.route == ROUTE_LOCAL) {
                 park(s, peer, message, &f, LEARN_WAIT_MS)->is_learn = true;
                 return;
             }

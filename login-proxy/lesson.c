@@ -40,6 +40,8 @@ struct lesson {
     struct proof *proof;           /* owned in PROOF */
     struct directory_query *query; /* in TEACH */
     struct timer *again;
+    bool is_inquiry;
+    bool is_refused;
 };
 
 static void lesson_delete(void *ctx)
@@ -64,6 +66,9 @@ static void lesson_end(struct lesson *l)
         return;
     l->state = LE_END;
     l->fn = NULL;
+    if (l->is_inquiry)
+        inquiry_end(login->inquiries, l->address, &l->password, l->is_refused,
+                    loop_now_ms(login->options.loop));
     backend_cancel(&l->backend);
     proof_cancel(&l->proof);
     if (l->query != NULL)
@@ -85,6 +90,7 @@ static void lesson_finish(struct lesson *l, const struct lesson_answer *answer)
 
     log_debug("lesson %s ended in=%s outcome=%s", l->address,
               state_names[l->state], backend_outcome_name(answer->outcome));
+    l->is_refused = answer->outcome == BACKEND_DENIED;
     if (answer->outcome == BACKEND_IN)
         prints_put(l->login->prints, l->address, &l->password);
     l->fn = NULL;
@@ -220,6 +226,7 @@ static struct lesson *lesson_new(struct login *login,
     l->prefix = mem_dup_text(subject->prefix);
     l->separator = mem_dup_text(subject->separator);
     l->via = subject->via;
+    l->is_inquiry = subject->is_inquiry;
     secret_init(&l->password);
     secret_set(&l->password, subject->password->bytes,
                subject->password->length);

@@ -24,6 +24,8 @@ struct lesson_subject { /* all copied */
     const char *prefix;            /* lesson_start_proven: or NULL */
     const char *separator;         /* the same */
     const struct mail_url *server; /* lesson_start: legacy's IMAP or POP3 */
+    bool
+        is_inquiry; /* inquiry_begin() said INQUIRY_ASK: its end is told here */
 };
 
 /* outcome BACKEND_IN: taught, answer is set; err and answer are borrowed. */

@@ -43,7 +43,7 @@ static void login_on_forget(void *ctx, int64_t account_id, const char *address)
 {
     struct login *login = ctx;
 
-    (void)address;
+    prints_forget(login->prints, address);
     if (login->options.verified != NULL)
         verified_forget(login->options.verified, account_id);
 }
@@ -81,6 +81,7 @@ struct login *login_start(const struct login_options *options)
                                      &login_directory_ops, login);
     login->kick = kick_new(o->loop, login->directory, o->quiet_ms, o->force_ms);
     login->prints = prints_new();
+    login->inquiries = inquiries_new();
     return login;
 }
 
@@ -157,6 +158,7 @@ void login_free(struct login **login_ref)
     kick_free(&login->kick);
     directory_free(&login->directory);
     prints_free(&login->prints);
+    inquiries_free(&login->inquiries);
     verified_close(&login->options.verified);
     free(login);
 }

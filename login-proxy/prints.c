@@ -7,11 +7,15 @@
 #include "account/seal.h"
 #include "base/mem.h"
 
-#define PRINTS_COUNT 32768u /* a megabyte */
+#define PRINTS_COUNT 8192u /* of addresses; a megabyte in all */
+#define PRINTS_WAYS  4u    /* passwords of one */
 
 struct prints {
     uint8_t key[SEAL_KEY_SIZE];
-    uint8_t slot[PRINTS_COUNT][SEAL_PRINT_SIZE];
+    struct {
+        uint8_t way[PRINTS_WAYS][SEAL_PRINT_SIZE];
+        unsigned next; /* to be written over */
+    } slot[PRINTS_COUNT];
 };
 
 struct prints *prints_new(void)
@@ -31,7 +35,7 @@ void prints_free(struct prints **prints)
     }
 }
 
-/* One place an address (FNV-1a), so that a new password replaces the old. */
+/* One place an address (FNV-1a), where the newest passwords stand. */
 static unsigned place_of(const char *address)
 {
     uint32_t hash = 2166136261u;
@@ -44,15 +48,30 @@ static unsigned place_of(const char *address)
 bool prints_has(const struct prints *prints, const char *address,
                 const struct secret *password)
 {
+    unsigned place = place_of(address);
     uint8_t print[SEAL_PRINT_SIZE];
 
     seal_fingerprint(prints->key, address, password, print);
-    return memcmp(print, prints->slot[place_of(address)], sizeof print) == 0;
+    for (unsigned i = 0; i < PRINTS_WAYS; i++)
+        if (memcmp(print, prints->slot[place].way[i], sizeof print) == 0)
+            return true;
+    return false;
 }
 
 void prints_put(struct prints *prints, const char *address,
                 const struct secret *password)
 {
+    unsigned place = place_of(address);
+
+    if (prints_has(prints, address, password))
+        return;
     seal_fingerprint(prints->key, address, password,
-                     prints->slot[place_of(address)]);
+                     prints->slot[place].way[prints->slot[place].next]);
+    prints->slot[place].next = (prints->slot[place].next + 1) % PRINTS_WAYS;
+}
+
+void prints_forget(struct prints *prints, const char *address)
+{
+    explicit_bzero(&prints->slot[place_of(address)],
+                   sizeof prints->slot[place_of(address)]);
 }

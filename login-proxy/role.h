@@ -5,6 +5,7 @@
 #define LOGIN_PROXY_ROLE_H
 
 #include "account/directory.h"
+#include "login-proxy/inquiry.h"
 #include "login-proxy/kick.h"
 #include "login-proxy/listener.h"
 #include "login-proxy/login.h"
@@ -18,6 +19,7 @@ struct login {
     struct directory *directory;  /* owned, as all that follows */
     struct kick *kick;
     struct prints *prints;
+    struct inquiries *inquiries;
     int64_t master_rests_until_ms; /* local has refused the master user */
     char id[20];             /* of this process: its sessions' ids begin so */
     unsigned session_number; /* of the last one */

@@ -15,6 +15,7 @@ struct attempt {
     struct directory_answer answer;
     unsigned starts;
     bool has_checked;              /* legacy was asked after local's refusal */
+    unsigned check_waits;          /* for another question to end */
     bool is_lesson_due;            /* once in: teach this password */
     bool is_by_master;             /* local's master user logs in for us */
     char *master_trouble;          /* owned: why he could not; NULL: he may */
@@ -52,8 +53,8 @@ void session_prove(struct session *s, struct conn **conn);
 /* The same where the login alone is proof. */
 void session_learn(struct session *s, struct conn **conn,
                    const struct proof_answer *proof);
-/* Local refuses, but does not know yet that any password of this account is
-   good: legacy may know one that was set since it was learnt. */
+/* Local refuses, and state says that legacy may know better: an app password
+   that was not learnt yet, or one that was set since. */
 void session_check(struct session *s);
 
 #endif

@@ -247,7 +247,7 @@ static void session_on_refused(struct session *s,
     struct attempt *a = s->attempt;
 
     if (answer->outcome == BACKEND_DENIED && !attempt_is_towards_legacy(a) &&
-        a->answer.password_state != PASSWORD_CONFIRMED) {
+        a->answer.may_ask_legacy) {
         if (!a->has_checked)
             session_check(s);
         else

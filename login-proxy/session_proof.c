@@ -9,6 +9,9 @@
 #include "base/mem.h"
 #include "login-proxy/lesson.h"
 
+#define CHECK_WAIT_MS   200 /* for another question about the same address */
+#define CHECK_WAITS_MAX 150
+
 /* The lesson of a session that is spliced already: it begins to be tracked. */
 static void session_on_taught_late(void *ctx,
                                    const struct lesson_answer *lesson)
@@ -108,6 +111,8 @@ void session_on_wait(void *ctx)
 
     if (s->state == SESSION_LEARN)
         splice_kept(s, &s->attempt->conn);
+    else if (s->state == SESSION_CHECK)
+        session_check(s);
 }
 
 static void kept_on_end(void *ctx, const struct err *err)
@@ -190,13 +195,35 @@ static void session_on_checked(void *ctx, const struct lesson_answer *lesson)
 void session_check(struct session *s)
 {
     struct lesson_subject subject = subject_of(s);
+    struct attempt *a = s->attempt;
 
     if (subject.server->host[0] == '\0') {
         session_fail(s, LOGIN_DENIED, "refused by local");
         return;
     }
-    session_enter(s, SESSION_CHECK);
-    s->lesson = lesson_start(s->login, &subject, session_on_checked, s);
+    if (s->state != SESSION_CHECK)
+        session_enter(s, SESSION_CHECK);
+    switch (inquiry_begin(s->login->inquiries, subject.address,
+                          subject.password,
+                          loop_now_ms(s->login->options.loop))) {
+    case INQUIRY_ASK:
+        subject.is_inquiry = true;
+        s->lesson = lesson_start(s->login, &subject, session_on_checked, s);
+        break;
+    case INQUIRY_WAIT:
+        if (++a->check_waits <= CHECK_WAITS_MAX)
+            timer_start(s->wait, CHECK_WAIT_MS);
+        else
+            session_fail(s, LOGIN_TEMPORARY, "legacy is being asked");
+        break;
+    case INQUIRY_REFUSED:
+        session_fail(s, LOGIN_DENIED, "refused by local, and lately by legacy");
+        break;
+    case INQUIRY_LATER:
+        /* it may be right: nobody hears of a wrong password unasked */
+        session_fail(s, LOGIN_TEMPORARY, "legacy is asked too often for it");
+        break;
+    }
 }
 
 bool session_is_lesson_due(const struct session *s)

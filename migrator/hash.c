@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -38,7 +39,10 @@ struct hash_task {
     struct hash_task *next;
     int64_t id;
     struct secret password;
-    bool is_good;
+    char *known[HASH_KNOWN_MAX]; /* owned */
+    size_t known_count;
+    int match;
+    bool has_hash;
     char hash[HASH_SIZE];
     struct err err;
 };
@@ -99,6 +103,62 @@ int hash_make(const char *scheme, unsigned cost, const struct secret *password,
     return result;
 }
 
+/* "$6$rounds=1000$", "$y$j9T$", "$2b$05$": what stands before the salt. */
+static size_t cost_length(const char *hash)
+{
+    if (strncmp(hash, "$2", 2) == 0)
+        return strnlen(hash, strlen("$2b$05$"));
+    if (strncmp(hash, "$y$", 3) == 0 || strncmp(hash + 3, "rounds=", 7) == 0)
+        return 3 + strcspn(hash + 3, "$");
+    return 3;
+}
+
+bool hash_is_current(const char *hash, const char *scheme, unsigned cost)
+{
+    const struct hash_scheme *s = scheme_named(scheme);
+    char salt[CRYPT_GENSALT_OUTPUT_SIZE];
+    const char *made;
+
+    if (s == NULL ||
+        strncmp(hash, s->dovecot_prefix, strlen(s->dovecot_prefix)) != 0 ||
+        crypt_gensalt_rn(s->crypt_prefix, cost, NULL, 0, salt, sizeof salt) ==
+            NULL)
+        return false;
+    made = hash + strlen(s->dovecot_prefix);
+    return strlen(made) > 3 && cost_length(made) == cost_length(salt) &&
+           strncmp(made, salt, cost_length(salt)) == 0;
+}
+
+static bool is_of_libcrypt(const char *hash)
+{
+    static const char *const known[] = {"{SHA512-CRYPT}", "{SHA256-CRYPT}",
+                                        "{MD5-CRYPT}", "{BLF-CRYPT}",
+                                        "{CRYPT}"};
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strncasecmp(hash, known[i], strlen(known[i])) == 0)
+            return true;
+    return false;
+}
+
+bool hash_matches(const char *hash, const struct secret *password)
+{
+    const char *end = strchr(hash, '}');
+    struct crypt_data *scratch;
+    const char *made;
+    bool is_same;
+
+    if (end == NULL || !is_of_libcrypt(hash) || password->bytes == NULL ||
+        memchr(password->bytes, '\0', password->length) != NULL)
+        return false;
+    scratch = mem_alloc(sizeof *scratch);
+    made = crypt_r(password->bytes, end + 1, scratch);
+    is_same = made != NULL && made[0] != '*' && strcmp(made, end + 1) == 0;
+    explicit_bzero(scratch, sizeof *scratch);
+    free(scratch);
+    return is_same;
+}
+
 static void list_append(struct hash_list *list, struct hash_task *task)
 {
     if (list->first == NULL)
@@ -120,13 +180,21 @@ static struct hash_task *list_take(struct hash_list *list)
 static void task_free(struct hash_task *task)
 {
     secret_wipe(&task->password);
+    for (size_t i = 0; i < task->known_count; i++)
+        free(task->known[i]);
     free(task);
 }
 
 static void task_do(const struct hash_pool *pool, struct hash_task *task)
 {
-    task->is_good = hash_make(pool->scheme, pool->cost, &task->password,
-                              task->hash, &task->err) == 0;
+    task->match = -1;
+    for (size_t i = 0; i < task->known_count && task->match == -1; i++)
+        if (hash_matches(task->known[i], &task->password))
+            task->match = (int)i;
+    if (task->match == -1 ||
+        !hash_is_current(task->known[task->match], pool->scheme, pool->cost))
+        task->has_hash = hash_make(pool->scheme, pool->cost, &task->password,
+                                   task->hash, &task->err) == 0;
     secret_wipe(&task->password);
 }
 
@@ -171,8 +239,11 @@ static void on_made(int fd, bool can_read, bool can_write, void *ctx)
         pthread_mutex_unlock(&pool->lock);
         if (task == NULL)
             return;
-        pool->fn(pool->ctx, task->id, task->is_good ? task->hash : NULL,
-                 &task->err);
+        pool->fn(pool->ctx, &(struct hash_answer){
+                                .id = task->id,
+                                .hash = task->has_hash ? task->hash : NULL,
+                                .match = task->match,
+                                .err = &task->err});
         task_free(task);
     }
 }
@@ -230,14 +301,15 @@ void hash_pool_free(struct hash_pool **pool)
     free(p);
 }
 
-void hash_pool_ask(struct hash_pool *pool, int64_t id,
-                   const struct secret *password)
+void hash_pool_ask(struct hash_pool *pool, const struct hash_request *request)
 {
     struct hash_task *task = mem_alloc(sizeof *task);
 
-    task->id = id;
-    secret_init(&task->password);
-    secret_set(&task->password, password->bytes, password->length);
+    task->id = request->id;
+    task->password = *request->password;
+    secret_init(request->password);
+    for (size_t i = 0; i < request->known_count; i++)
+        task->known[task->known_count++] = mem_dup_text(request->known[i]);
     pthread_mutex_lock(&pool->lock);
     list_append(&pool->asked, task);
     pthread_cond_signal(&pool->has_work);

@@ -5,6 +5,7 @@
 #ifndef MIGRATOR_HASH_H
 #define MIGRATOR_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,20 +22,42 @@
 int hash_make(const char *scheme, unsigned cost, const struct secret *password,
               char out[HASH_SIZE], struct err *err);
 
+/* Whether the password is the one of "{SCHEME}..."; false too for schemes that
+   are none of libcrypt's. Blocks as long as hash_make(). */
+bool hash_matches(const char *hash, const struct secret *password);
+/* Whether it would be made so today: same scheme, same cost. */
+bool hash_is_current(const char *hash, const char *scheme, unsigned cost);
+
+#define HASH_KNOWN_MAX 10
+
+/* A password to be hashed, unless it is one of those that are known. */
+struct hash_request {
+    int64_t id;
+    struct secret *password;           /* its bytes are stolen */
+    const char *known[HASH_KNOWN_MAX]; /* borrowed for the call */
+    size_t known_count;
+};
+
+/* Borrowed. match: which of the known ones it is, -1: none. hash: NULL if it is
+   one that would be made so today, or if none could be made, which err says. */
+struct hash_answer {
+    int64_t id;
+    const char *hash;
+    int match;
+    const struct err *err;
+};
+
 struct hash_pool;
 
-/* hash is NULL and err set if it could not be made; borrowed. Called from the
-   loop, never from inside hash_pool_ask. */
-typedef void hash_fn(void *ctx, int64_t id, const char *hash,
-                     const struct err *err);
+/* Called from the loop, never from inside hash_pool_ask. */
+typedef void hash_fn(void *ctx, const struct hash_answer *answer);
 
 /* scheme is copied. */
 struct hash_pool *hash_pool_new(struct loop *loop, const char *scheme,
                                 unsigned cost, hash_fn *fn, void *ctx);
 /* Waits for the hashes under way; fn is not called any more. */
 void hash_pool_free(struct hash_pool **pool);
-/* password is copied; fn follows with the same id. */
-void hash_pool_ask(struct hash_pool *pool, int64_t id,
-                   const struct secret *password);
+/* fn follows with the same id. */
+void hash_pool_ask(struct hash_pool *pool, const struct hash_request *request);
 
 #endif

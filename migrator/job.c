@@ -43,6 +43,8 @@ static int get_texts(const json_t *m, struct migration_job *j, struct err *err)
         {"address", j->address, sizeof(j->address)},
         {"legacy_user", j->legacy_user, sizeof(j->legacy_user)},
         {"master_user", j->master_user, sizeof(j->master_user)},
+        {"master_login", j->master_login, sizeof(j->master_login)},
+        {"local_master", j->local_master, sizeof(j->local_master)},
         {"ca_file", j->ca_file, sizeof(j->ca_file)},
         {"tls_minimum", j->tls_minimum, sizeof(j->tls_minimum)},
         {"maildir", j->maildir, sizeof(j->maildir)},
@@ -105,6 +107,25 @@ static void get_gate(const json_t *message, struct migration_job *out)
     }
 }
 
+static void get_more(const json_t *message, struct migration_job *out)
+{
+    const json_t *entry;
+    size_t i;
+
+    json_array_foreach(json_object_get(message, "more"), i, entry)
+    {
+        struct migration_password *more = &out->more[out->more_count];
+
+        if (out->more_count == MIGRATION_PASSWORDS_MAX)
+            return;
+        secret_init(&more->secret);
+        more->credential =
+            json_integer_value(json_object_get(entry, "credential"));
+        get_password(entry, &more->secret);
+        out->more_count++;
+    }
+}
+
 int migration_job_decode(const json_t *message, struct migration_job *out,
                          struct err *err)
 {
@@ -126,7 +147,11 @@ int migration_job_decode(const json_t *message, struct migration_job *out,
     out->is_last = json_is_true(json_object_get(message, "is_last"));
     out->with_changes = json_is_true(json_object_get(message, "with_changes"));
     get_gate(message, out);
+    out->credential =
+        json_integer_value(json_object_get(message, "credential"));
     get_password(message, &out->password);
+    get_password(json_object_get(message, "local"), &out->local_password);
+    get_more(message, out);
     if (get_texts(message, out, err) == -1 ||
         get_url(message, "legacy_imap", &out->legacy_imap, err) == -1 ||
         get_url(message, "legacy_pop3", &out->legacy_pop3, err) == -1 ||
@@ -175,15 +200,30 @@ static void put_gate(json_t *m, const struct migration_job *job)
                         json_integer((json_int_t)job->reserve_inodes));
 }
 
+static void put_more(json_t *message, const struct migration_job *job)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < job->more_count; i++) {
+        json_t *entry = json_pack("{s:I}", "credential",
+                                  (json_int_t)job->more[i].credential);
+
+        put_password(entry, &job->more[i].secret);
+        json_array_append_new(list, entry);
+    }
+    json_object_set_new(message, "more", list);
+}
+
 json_t *migration_job_encode(const struct migration_job *job)
 {
     json_t *m = json_pack(
-        "{s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, "
-        "s:s, s:b, s:b}",
+        "{s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:s, "
+        "s:b, s:s, s:s, s:b, s:b}",
         "id", (json_int_t)job->id, "account_id", (json_int_t)job->account_id,
         "epoch", (json_int_t)job->epoch, "kind", job_kind_name(job->kind),
         "address", job->address, "legacy_user", job->legacy_user, "master_user",
-        job->master_user, "ca_file", job->ca_file, "tls_minimum",
+        job->master_user, "master_login", job->master_login, "credential",
+        (json_int_t)job->credential, "ca_file", job->ca_file, "tls_minimum",
         job->tls_minimum, "maildir", job->maildir, "ledger_dir",
         job->ledger_dir, "has_prefix", job->has_prefix, "prefix", job->prefix,
         "separator", job->separator, "inbox_only", job->inbox_only, "is_full",
@@ -198,7 +238,40 @@ json_t *migration_job_encode(const struct migration_job *job)
     put_url(m, "legacy_pop3", &job->legacy_pop3);
     put_url(m, "local_imap", &job->local_imap);
     put_password(m, &job->password);
+    put_more(m, job);
+    if (job->local_password.length > 0) {
+        json_t *local = json_object();
+
+        put_password(local, &job->local_password);
+        json_object_set_new(m, "local", local);
+        json_object_set_new(m, "local_master", json_string(job->local_master));
+    }
     return m;
+}
+
+const struct secret *
+migration_job_local_password(const struct migration_job *job, struct err *err)
+{
+    if (job->local_password.length > 0)
+        return &job->local_password;
+    if (job->master_user[0] == '\0')
+        return &job->password;
+    err_set(err, ERR_SETUP,
+            "no password is known for local: local.master_user is not set");
+    return NULL;
+}
+
+bool migration_job_next_password(struct migration_job *job)
+{
+    if (job->more_count == 0)
+        return false;
+    secret_wipe(&job->password);
+    job->password = job->more[0].secret;
+    job->credential = job->more[0].credential;
+    job->more_count--;
+    memmove(job->more, job->more + 1, job->more_count * sizeof(*job->more));
+    secret_init(&job->more[job->more_count].secret);
+    return true;
 }
 
 void migration_job_release(struct migration_job *job)
@@ -208,4 +281,8 @@ void migration_job_release(struct migration_job *job)
         free(job->doveadm[i]);
         job->doveadm[i] = NULL;
     }
+    secret_wipe(&job->local_password);
+    for (unsigned i = 0; i < job->more_count; i++)
+        secret_wipe(&job->more[i].secret);
+    job->more_count = 0;
 }

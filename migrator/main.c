@@ -18,6 +18,7 @@
 #include "migrator/back.h"
 #include "migrator/copy.h"
 #include "migrator/job.h"
+#include "migrator/passwords.h"
 #include "migrator/progress.h"
 #include "migrator/trail.h"
 #include "migrator/verify.h"
@@ -75,9 +76,11 @@ static int start_watching(struct progress *progress, struct err *err)
     return 0;
 }
 
-static int run_job(const struct migration_job *job, struct progress *progress,
+static int run_job(void *ctx, const struct migration_job *job,
                    struct migration_report *report, struct err *err)
 {
+    struct progress *progress = ctx;
+
     switch (job->kind) {
     case JOB_INITIAL:
     case JOB_DELTA:
@@ -112,7 +115,7 @@ int main(int argc, char **argv)
         progress.job = job.id;
         rc = start_watching(&progress, &err);
         if (rc == 0)
-            rc = run_job(&job, &progress, &report, &err);
+            rc = passwords_run(&job, run_job, &progress, &report, &err);
         migration_job_release(&job);
     }
     if (rc == -1 && err.kind == ERR_NONE)

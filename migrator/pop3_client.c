@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "account/master_name.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -20,6 +21,7 @@
 #define POP3_INPUT_MAX 8192
 #define POP3_LINES_MAX 2000000 /* of one listing */
 #define POP3_LOGIN_MAX 4096
+#define POP3_CAPA_MAX  200 /* lines */
 
 struct pop3_client {
     struct tls_client *tls;    /* owned */
@@ -130,9 +132,10 @@ static int start_tls(struct pop3_client *c, struct err *err)
 }
 
 static int log_in_plainly(struct pop3_client *c,
-                          const struct migration_job *job, struct err *err)
+                          const struct migration_job *job, const char *name,
+                          struct err *err)
 {
-    if (write_line(c, "USER", job->legacy_user, err) == -1 ||
+    if (write_line(c, "USER", name, err) == -1 ||
         expect_ok(c, "USER", ERR_DENIED, err) == -1)
         return -1;
     if (write_line(c, "PASS", job->password.bytes, err) == -1)
@@ -162,6 +165,45 @@ static int log_in_as_master(struct pop3_client *c,
     return result;
 }
 
+/* CAPA names PLAIN (RFC 5034). Without CAPA, or a connection, it is not. */
+static bool offers_plain(struct pop3_client *c, struct err *err)
+{
+    bool is_offered = false;
+
+    if (write_line(c, "CAPA", "", err) == -1) {
+        c->is_broken = true;
+        return false;
+    }
+    if (expect_ok(c, "CAPA", ERR_ITEM, err) == -1)
+        return false;
+    for (int i = 0; i < POP3_CAPA_MAX && read_line(c, err) == 0; i++) {
+        if (strcmp(c->line, ".") == 0)
+            return is_offered;
+        if (strncasecmp(c->line, "SASL ", 5) == 0 && says(c->line, " PLAIN"))
+            is_offered = true;
+    }
+    c->is_broken = true;
+    return false;
+}
+
+/* By SASL where that is understood, unless the domain has a name for it. */
+static int log_in_for_user(struct pop3_client *c,
+                           const struct migration_job *job, struct err *err)
+{
+    char name[POP3_LOGIN_MAX / 2];
+
+    if (job->master_login[0] == '\0' && offers_plain(c, err))
+        return log_in_as_master(c, job, err);
+    if (c->is_broken)
+        return err->kind != ERR_NONE
+                   ? -1
+                   : err_set(err, ERR_RETRY, "pop3 CAPA: no end of it");
+    if (master_name_fill(job->master_login, job->legacy_user, job->master_user,
+                         name, sizeof name, err) == -1)
+        return -1;
+    return log_in_plainly(c, job, name, err);
+}
+
 static int log_in(struct pop3_client *c, const struct migration_job *job,
                   struct err *err)
 {
@@ -172,8 +214,8 @@ static int log_in(struct pop3_client *c, const struct migration_job *job,
         strpbrk(job->legacy_user, "\r\n") != NULL)
         return err_set(err, ERR_SETUP, "pop3 cannot carry this password");
     if (job->master_user[0] != '\0')
-        return log_in_as_master(c, job, err);
-    return log_in_plainly(c, job, err);
+        return log_in_for_user(c, job, err);
+    return log_in_plainly(c, job, job->legacy_user, err);
 }
 
 static int connect_to(struct pop3_client *c, const struct migration_job *job,

@@ -53,6 +53,7 @@ struct errand {
     bool is_answered; /* by queue_worker_started or the hash pool */
     bool has_exited;
     pid_t pid;
+    json_t *asked;          /* owned; of a hash: the message. Else NULL */
     struct channel *worker; /* owned; NULL when closed */
     json_t *told;           /* owned: last progress, NULL: none yet */
     json_t *done;           /* owned: what state will be told, NULL: not yet */
@@ -63,6 +64,7 @@ struct queue {
     const struct conf *conf;
     char *state_socket; /* owned */
     struct secret private_key;
+    struct secret local_password; /* empty: local has no master user */
     queue_spawn_fn *spawn;
     void *spawn_ctx;
     struct mail_url local_imap;
@@ -151,7 +153,7 @@ static void errand_on_closed(void *ctx);
 static void errand_send_job(struct errand *e)
 {
     channel_send_take(e->worker, migration_job_encode(&e->job), -1);
-    secret_wipe(&e->job.password);
+    migration_job_release(&e->job);
 }
 
 /* The only exit: state is told once (an orphan's is gone), freed later. */
@@ -181,6 +183,24 @@ static void errand_finish(struct errand *e)
     queue_lease(q);
 }
 
+/* What it is told comes back with the answer. */
+static void errand_ask_hash(struct errand *e)
+{
+    struct hash_request request = {.id = e->request,
+                                   .password = &e->job.password};
+    const json_t *known;
+    size_t i;
+
+    json_array_foreach(json_object_get(e->asked, "hashes"), i, known)
+    {
+        const char *hash = json_string_value(known);
+
+        if (request.known_count < HASH_KNOWN_MAX)
+            request.known[request.known_count++] = hash != NULL ? hash : "";
+    }
+    hash_pool_ask(e->queue->hashes, &request);
+}
+
 /* The only writer of e->state, save for errand_finish. */
 static void errand_enter(struct errand *e, enum errand_state next)
 {
@@ -191,14 +211,11 @@ static void errand_enter(struct errand *e, enum errand_state next)
     e->state = next;
     switch (next) {
     case ERRAND_SPAWN: q->spawn(q->spawn_ctx, e->request); break;
-    case ERRAND_HASH:
-        hash_pool_ask(q->hashes, e->request, &e->job.password);
-        secret_wipe(&e->job.password);
-        break;
+    case ERRAND_HASH: errand_ask_hash(e); break;
     case ERRAND_RUN: errand_send_job(e); break;
     case ERRAND_CANCELLED:
     case ERRAND_ORPHAN:
-        secret_wipe(&e->job.password);
+        migration_job_release(&e->job);
         channel_free(&e->worker);
         if (errand_may_end(e))
             errand_finish(e);
@@ -213,6 +230,7 @@ static void errand_free(struct errand *e)
     channel_free(&e->worker);
     migration_job_release(&e->job);
     json_decref(e->told);
+    json_decref(e->asked);
     json_decref(e->done);
     free(e);
 }
@@ -349,17 +367,23 @@ void queue_worker_exited(struct queue *q, pid_t pid, int status)
     }
 }
 
-static void queue_on_hash(void *ctx, int64_t request, const char *hash,
-                          const struct err *err)
+static void queue_on_hash(void *ctx, const struct hash_answer *answer)
 {
-    struct errand *e = errand_of_request(ctx, request);
+    static const char *const returned[] = {"credential", "of", "known"};
+    struct errand *e = errand_of_request(ctx, answer->id);
 
     if (e == NULL)
         return;
     e->is_answered = true;
-    e->done = done_with(e, err);
-    if (hash != NULL)
-        json_object_set_new(e->done, "hash", json_string(hash));
+    e->done = done_with(e, answer->err);
+    for (size_t i = 0; i < sizeof returned / sizeof *returned; i++)
+        if (json_object_get(e->asked, returned[i]) != NULL)
+            json_object_set(e->done, returned[i],
+                            json_object_get(e->asked, returned[i]));
+    if (answer->match >= 0)
+        json_object_set_new(e->done, "match", json_integer(answer->match));
+    if (answer->hash != NULL)
+        json_object_set_new(e->done, "hash", json_string(answer->hash));
     errand_finish(e);
 }
 
@@ -428,8 +452,6 @@ static int job_take_names(const json_t *message, struct migration_job *job,
     if (copy_field(message, "address", job->address, sizeof job->address) ||
         copy_field(message, "legacy_user", job->legacy_user,
                    sizeof job->legacy_user) ||
-        copy_field(message, "master_user", job->master_user,
-                   sizeof job->master_user) ||
         copy_field(message, "prefix", job->prefix, sizeof job->prefix) ||
         copy_field(message, "separator", job->separator, sizeof job->separator))
         return err_set(err, ERR_SETUP, "a name in the job is too long");
@@ -459,6 +481,14 @@ static int job_take_conf(const struct queue *q, struct migration_job *job,
         for (unsigned i = 0; i < doveadm->count && i < MIGRATION_DOVEADM_MAX;
              i++)
             job->doveadm[i] = mem_dup_text(doveadm->items[i]);
+    if (q->local_password.length > 0) {
+        secret_set(&job->local_password, q->local_password.bytes,
+                   q->local_password.length);
+        if ((size_t)snprintf(job->local_master, sizeof job->local_master, "%s",
+                             q->conf->local.master_user) >=
+            sizeof job->local_master)
+            return err_set(err, ERR_SETUP, "local.master_user is too long");
+    }
     if ((size_t)snprintf(job->ca_file, sizeof job->ca_file, "%s",
                          ca_file != NULL ? ca_file : "") >=
             sizeof job->ca_file ||
@@ -473,20 +503,77 @@ static int job_take_conf(const struct queue *q, struct migration_job *job,
                             sizeof job->ledger_dir, err);
 }
 
-static int job_take_password(const struct queue *q, const json_t *message,
-                             struct migration_job *job, struct err *err)
+static int open_seal(const struct queue *q, const json_t *message,
+                     const char *name, struct secret *out, struct err *err)
 {
     struct seal seal;
     int result;
 
-    if (wire_text(message, "blob") == NULL)
-        return err_set(err, ERR_SETUP, "no password is sealed for it");
     if (wire_seal(message, &seal, err) == -1)
         return -1;
-    result =
-        seal_open(&q->private_key, job->address, &seal, &job->password, err);
+    result = seal_open(&q->private_key, name, &seal, out, err);
     explicit_bzero(&seal, sizeof seal);
     return result;
+}
+
+/* The domain's master user opens every mailbox; users' own passwords are then
+   looked at only, see job_take_more(). */
+static int job_take_master(const struct queue *q, const json_t *message,
+                           struct migration_job *job, struct err *err)
+{
+    const char *domain = strrchr(job->address, '@');
+    const char *names[] = {"master_user", "master_login"};
+    char *outs[] = {job->master_user, job->master_login};
+    const size_t sizes[] = {sizeof job->master_user, sizeof job->master_login};
+
+    for (int i = 0; i < 2; i++)
+        if (copy_field(message, names[i], outs[i], sizes[i]))
+            return err_set(err, ERR_SETUP, "%s is too long", names[i]);
+    return open_seal(q, json_object_get(message, "master"),
+                     domain == NULL ? "" : domain + 1, &job->password, err);
+}
+
+static int job_take_more(const struct queue *q, const json_t *message,
+                         struct migration_job *job, struct err *err)
+{
+    const json_t *entry;
+    size_t i;
+
+    json_array_foreach(json_object_get(message, "more"), i, entry)
+    {
+        struct migration_password *more;
+
+        if (job->more_count == MIGRATION_PASSWORDS_MAX)
+            break;
+        more = &job->more[job->more_count];
+        more->credential = wire_int(entry, "credential", 0);
+        if (open_seal(q, entry, job->address, &more->secret, err) == -1)
+            return -1;
+        job->more_count++;
+    }
+    return 0;
+}
+
+static int job_take_password(const struct queue *q, const json_t *message,
+                             struct migration_job *job, struct err *err)
+{
+    if (job->kind != JOB_HASH && json_object_get(message, "master") != NULL) {
+        if (job_take_master(q, message, job, err) == -1 ||
+            job_take_more(q, message, job, err) == -1)
+            return -1;
+        if (job->more_count > 0) /* for local; its master goes before */
+            secret_set(&job->local_password, job->more[0].secret.bytes,
+                       job->more[0].secret.length);
+        return 0;
+    }
+    if (wire_text(message, "blob") != NULL &&
+        open_seal(q, message, job->address, &job->password, err) == -1)
+        return -1;
+    if (job_take_more(q, message, job, err) == -1)
+        return -1;
+    if (wire_text(message, "blob") != NULL || migration_job_next_password(job))
+        return 0;
+    return err_set(err, ERR_SETUP, "no password is sealed for it");
 }
 
 static int job_take(const struct queue *q, const json_t *message,
@@ -532,6 +619,8 @@ static void queue_on_job(struct queue *q, const json_t *message)
     is_busy = kind != JOB_HASH && queue_has_account(q, e->job.account_id);
     e->next = q->errands;
     q->errands = e;
+    if (kind == JOB_HASH)
+        e->asked = json_deep_copy(message);
     if (kind < 0)
         err_set(&err, ERR_SETUP, "a kind of job we do not know");
     else if (is_busy) /* an orphan of the state process before this one */
@@ -660,6 +749,10 @@ int queue_start(const struct queue_options *options, struct queue **out,
     secret_init(&q->private_key);
     secret_set(&q->private_key, options->private_key->bytes,
                options->private_key->length);
+    secret_init(&q->local_password);
+    if (options->local_password != NULL && conf->local.master_user != NULL)
+        secret_set(&q->local_password, options->local_password->bytes,
+                   options->local_password->length);
     q->spawn = options->spawn;
     q->spawn_ctx = options->spawn_ctx;
     q->reconnect = timer_new(q->loop, queue_connect, q);
@@ -702,6 +795,7 @@ void queue_free(struct queue **queue)
         errand_free(e);
     }
     secret_wipe(&q->private_key);
+    secret_wipe(&q->local_password);
     free(q->state_socket);
     free(q);
 }

@@ -40,6 +40,8 @@ struct queue_options {
     const struct conf *conf;          /* borrowed for the life of the queue */
     const char *state_socket;         /* path of the state process's socket */
     const struct secret *private_key; /* of the node; copied */
+    const struct secret *local_password; /* of conf->local.master_user; copied;
+                                            NULL or empty: none */
     queue_spawn_fn *spawn;
     void *spawn_ctx;
 };

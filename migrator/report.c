@@ -17,7 +17,7 @@ static const struct {
     NUMBER(folders),        NUMBER(messages),    NUMBER(bytes),
     NUMBER(messages_total), NUMBER(bytes_total), NUMBER(copied),
     NUMBER(removed),        NUMBER(reflagged),   NUMBER(appended),
-    NUMBER(set_aside),      NUMBER(differences),
+    NUMBER(set_aside),      NUMBER(differences), NUMBER(credential),
 #undef NUMBER
 };
 #define NUMBER_COUNT (sizeof(numbers) / sizeof(numbers[0]))
@@ -48,6 +48,13 @@ json_t *migration_report_encode(const struct migration_report *report)
                             json_string(report->local_fault)) == -1)
         json_object_set_new(m, "local_fault",
                             json_string(log_safe(report->local_fault)));
+    if (report->refused_count > 0) {
+        json_t *list = json_array();
+
+        for (unsigned i = 0; i < report->refused_count; i++)
+            json_array_append_new(list, json_integer(report->refused[i]));
+        json_object_set_new(m, "refused", list);
+    }
     return m;
 }
 
@@ -61,6 +68,8 @@ void migration_report_decode(const json_t *message,
     json_t *items = json_object_get(message, "items");
     const char *fault =
         json_string_value(json_object_get(message, "local_fault"));
+    const json_t *refused;
+    size_t at;
 
     memset(out, 0, sizeof(*out));
     for (size_t i = 0; i < NUMBER_COUNT; i++) {
@@ -84,6 +93,11 @@ void migration_report_decode(const json_t *message,
         json_is_true(json_object_get(message, "is_local_ready"));
     snprintf(out->local_fault, sizeof(out->local_fault), "%s",
              fault != NULL ? fault : "");
+    json_array_foreach(json_object_get(message, "refused"), at, refused)
+    {
+        if (out->refused_count < MIGRATION_REFUSED_MAX)
+            out->refused[out->refused_count++] = json_integer_value(refused);
+    }
 }
 
 void migration_report_release(struct migration_report *report)

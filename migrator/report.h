@@ -10,6 +10,8 @@
 
 #include "base/err.h"
 
+#define MIGRATION_REFUSED_MAX 10
+
 struct migration_report {
     int64_t folders, messages, bytes;             /* in the store now */
     int64_t messages_total, bytes_total;          /* as legacy counts them */
@@ -26,6 +28,9 @@ struct migration_report {
     char separator[8];
     /* trail: legacy has had nothing new since the last pass */
     bool is_quiet;
+    int64_t credential; /* of the password that legacy has accepted */
+    int64_t refused[MIGRATION_REFUSED_MAX]; /* credentials it refuses */
+    unsigned refused_count;
     /* verify: differences found; the first ones as text */
     int64_t differences;
     json_t *details; /* owned array of strings, NULL: none */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "account/master_name.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -13,7 +14,8 @@
 
 #define WAIT_MS         60000
 #define LINE_MAX_BYTES  16384 /* of what a peer says before and at login */
-#define LINES_MAX       200   /* untagged lines of one command */
+#define MASTER_NAME_MAX 640
+#define LINES_MAX       200 /* untagged lines of one command */
 #define STREAM_BUFFER   65536
 #define CAPABILITY_SIZE 4096
 
@@ -364,18 +366,39 @@ static int login_by_sasl(struct session_imap *s, const struct session_login *l,
     return continue_with(s, &line, reply, text, err);
 }
 
+/* The words of the login: by the master's own name for the user where SASL
+   cannot say it, or is not to. */
+static int log_in_as(struct session_imap *s, const struct session_login *l,
+                     enum reply *reply, char **text, struct err *err)
+{
+    bool has_master = l->master_user != NULL && l->master_user[0] != '\0';
+    bool has_template = l->master_login != NULL && l->master_login[0] != '\0';
+    bool has_sasl = session_imap_has(s, "AUTH=PLAIN");
+    bool is_disabled = session_imap_has(s, "LOGINDISABLED");
+    struct session_login named = *l;
+    char name[MASTER_NAME_MAX];
+
+    s->capabilities[0] = '\0'; /* they change with the login */
+    if (has_master && (has_template || !has_sasl)) {
+        if (master_name_fill(has_template ? l->master_login : "", l->user,
+                             l->master_user, name, sizeof(name), err) == -1)
+            return -1;
+        named.user = name;
+        named.master_user = NULL;
+        has_master = false;
+    }
+    return has_master || is_disabled
+               ? login_by_sasl(s, &named, reply, text, err)
+               : login_plainly(s, &named, reply, text, err);
+}
+
 static int log_in(struct session_imap *s, const struct session_login *l,
                   struct err *err)
 {
-    bool is_sasl = (l->master_user != NULL && l->master_user[0] != '\0') ||
-                   session_imap_has(s, "LOGINDISABLED");
     enum reply reply;
     char *text;
-    int rc;
+    int rc = log_in_as(s, l, &reply, &text, err);
 
-    s->capabilities[0] = '\0'; /* they change with the login */
-    rc = is_sasl ? login_by_sasl(s, l, &reply, &text, err)
-                 : login_plainly(s, l, &reply, &text, err);
     if (rc == -1)
         return err_prefix(err, "login");
     if (reply == REPLY_OK)

@@ -22,6 +22,9 @@ struct session_login {
     const char *tls_minimum; /* "" or NULL: 1.2 */
     const char *user;        /* the mailbox */
     const char *master_user; /* "" or NULL: user logs in himself */
+    /* "{user}*{master}": his name says for whom; "" or NULL: SASL does, where
+       PLAIN is offered */
+    const char *master_login;
     const struct secret *password;
 };
 

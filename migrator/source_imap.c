@@ -65,6 +65,7 @@ int source_open(const struct migration_job *job, struct source **source_out,
                                   .tls_minimum = job->tls_minimum,
                                   .user = job->legacy_user,
                                   .master_user = job->master_user,
+                                  .master_login = job->master_login,
                                   .password = &job->password};
     struct source *source = mem_alloc(sizeof(*source));
 

@@ -47,14 +47,17 @@ static int open_session(const struct session_login *login, const char *side,
 int store_imap_open(const struct migration_job *job, struct store_imap **out,
                     struct err *err)
 {
-    const struct session_login login = {.url = &job->local_imap,
-                                        .ca_file = job->ca_file,
-                                        .tls_minimum = job->tls_minimum,
-                                        .user = job->address,
-                                        .password = &job->password};
+    struct session_login login = {.url = &job->local_imap,
+                                  .ca_file = job->ca_file,
+                                  .tls_minimum = job->tls_minimum,
+                                  .user = job->address,
+                                  .master_user = job->local_master};
 
     if (job->local_imap.host[0] == '\0')
         return err_set(err, ERR_SETUP, "local.imap is not set");
+    login.password = migration_job_local_password(job, err);
+    if (login.password == NULL)
+        return -1;
     return open_session(&login, "local", out, err);
 }
 
@@ -66,6 +69,7 @@ int store_imap_open_legacy(const struct migration_job *job,
                                         .tls_minimum = job->tls_minimum,
                                         .user = job->legacy_user,
                                         .master_user = job->master_user,
+                                        .master_login = job->master_login,
                                         .password = &job->password};
 
     return open_session(&login, "legacy", out, err);

@@ -23,7 +23,11 @@ int trail_local_open(const struct migration_job *job, struct source **out,
         return err_set(err, ERR_SETUP, "local.imap is not set");
     local.legacy_imap = job->local_imap;
     memcpy(local.legacy_user, job->address, sizeof local.legacy_user);
-    local.master_user[0] = '\0';
+    local.master_login[0] = '\0';
+    memcpy(local.master_user, job->local_master, sizeof local.master_user);
+    if (migration_job_local_password(job, err) == NULL)
+        return -1;
+    local.password = *migration_job_local_password(job, err);
     if (source_open(&local, out, err) == -1)
         return err_prefix(err, "local");
     return 0;

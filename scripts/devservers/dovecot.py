@@ -80,10 +80,22 @@ service stats {{
 }}
 """
 
+# boss opens every mailbox, by SASL or as USER*boss; app-users has further
+# passwords of users
 LEGACY = """\
+auth_master_user_separator = *
+passdb {{
+  driver = passwd-file
+  args = {dir}/masters
+  master = yes
+}}
 passdb {{
   driver = passwd-file
   args = username_format=%Lu {dir}/users
+}}
+passdb {{
+  driver = passwd-file
+  args = username_format=%Lu {dir}/app-users
 }}
 userdb {{
   driver = passwd-file
@@ -250,6 +262,9 @@ class Dovecot:
             owner = pwd.getpwnam(self.settings.owner)
             os.chown(mail, owner.pw_uid, owner.pw_gid)
         users = self.folder / "users"
+        self._write("masters", "boss:{PLAIN}pw-boss\n")
+        if not (self.folder / "app-users").exists():
+            self._write("app-users", "")
         if not users.exists():
             users.write_text("".join(
                 f"{user}@{self.settings.domain}:{{PLAIN}}{password}::::::\n"

@@ -26,7 +26,8 @@ COMMANDS = [
     "domain enable", "domain disable", "domain remove", "domain close",
     "domain reopen", "domain strangers", "account list",
     "account show", "account pause", "account resume", "account remove",
-    "account import", "audit",
+    "account import", "account password", "account lock", "account unlock",
+    "audit",
     "migrate", "status", "verify", "cutover",
     "db check", "db backup", "db rebuild"]
 
@@ -72,7 +73,8 @@ def test_every_command_is_listed_and_has_help():
                      ("--pop3", "imap://x.test"), ("--smtp", "x"),
                      ("--submission", "imap://x.test"),
                      ("--sieve", "smtp://x.test"),
-                     ("--master-user", "root"))],
+                     ("--master-login", "{nobody}"),
+                     ("--learn-days", "-1"))],
 ], ids=" ".join)
 def test_a_mistake_in_the_call_is_exit_2_and_does_nothing(shared_world, args):
     before = plain(shared_world, "--json", "domain", "list").stdout
