@@ -31,7 +31,7 @@ static const struct {
     {"disk_free_inodes", "Free inodes on the file system of a place"},
     {"refused_accounts",
      "Accounts refused, since the control db is older than what was seen"},
-    {"on_flip_due", "on_flip commands that are due or have failed"},
+    {"on_flip", "on_flip commands that are due, or have failed"},
     {"late_mail_total", "Mails that arrived late on the old server, fetched"},
     {"last_backup_timestamp_seconds",
      "When the control db was last backed up, 0 for never"},

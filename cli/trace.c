@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "account/wire.h"
 #include "base/clock.h"
@@ -142,9 +143,7 @@ static int read_file(struct search *s, const char *path, struct err *err)
     char line[TRACE_LINE_MAX];
 
     if (!file)
-        return errno == ENOENT
-                   ? 0 /* removed since, for its age */
-                   : err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+        return err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
     while (fgets(line, sizeof(line), file)) {
         line[strcspn(line, "\n")] = '\0';
         take_line(s, line);
@@ -171,7 +170,8 @@ static int read_kept(struct search *s, const struct conf *conf, struct err *err)
         char path[4400];
 
         snprintf(path, sizeof(path), "%.4096s/%s", folder, names[i]->d_name);
-        if (rc == 0 && hour <= s->until && hour + HOUR_MS >= s->since)
+        if (rc == 0 && hour <= s->until && hour + HOUR_MS >= s->since &&
+            access(path, F_OK) == 0) /* not removed since, for its age */
             rc = read_file(s, path, err);
         free(names[i]);
     }

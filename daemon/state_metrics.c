@@ -102,13 +102,16 @@ static int count_freeze(void *ctx, const struct freeze *freeze)
 
 static void put_rows(struct state *s, json_t *series, int64_t *refused_out)
 {
-    int64_t freezes = 0, backup_at;
+    int64_t freezes = 0, backup_at, due, failed;
     struct err err;
 
     state_must(account_counts_each(s->db, put_accounts, series, &err), &err);
     state_must(freeze_each(s->db, count_freeze, &freezes, &err), &err);
     state_must(refused_count(s->db, refused_out, &err), &err);
     state_must(counter_get(s->db, "backup_at", &backup_at, &err), &err);
+    state_must(on_flip_counts_read(s->db, &due, &failed, &err), &err);
+    put(series, "on_flip{state=\"due\"}", due);
+    put(series, "on_flip{state=\"failed\"}", failed);
     put(series, "freezes", freezes);
     put(series, "refused_accounts", *refused_out);
     put(series, "last_backup_timestamp_seconds", backup_at / 1000);
@@ -126,6 +129,8 @@ static json_t *put_hosts(struct state *s, json_t *series)
 
         snprintf(name, sizeof(name), "legacy_failures{host=\"%s\"}", host);
         put(series, name, failures);
+        snprintf(name, sizeof(name), "legacy_down{host=\"%s\"}", host);
+        put(series, name, failures >= HOST_DOWN_MIN);
         if (failures >= HOST_DOWN_MIN)
             json_array_append_new(down, json_string(host));
     }

@@ -54,3 +54,26 @@ int job_counts_read(struct db *db, struct job_counts *out, struct err *err)
     db_finish(s);
     return result;
 }
+
+int on_flip_counts_read(struct db *db, int64_t *due_out, int64_t *failed_out,
+                        struct err *err)
+{
+    /* only those two words are in the index accounts_on_flip */
+    struct db_statement *s =
+        db_prepare(db,
+                   "SELECT count(*), coalesce(sum(on_flip = 'failed'), 0) "
+                   "FROM accounts WHERE on_flip IN ('due', 'failed')",
+                   err);
+    int result;
+
+    *due_out = *failed_out = 0;
+    if (s == NULL)
+        return -1;
+    result = db_step(s, err);
+    if (result == 1) {
+        *failed_out = db_int(s, 1);
+        *due_out = db_int(s, 0) - *failed_out;
+    }
+    db_finish(s);
+    return result == -1 ? -1 : 0;
+}

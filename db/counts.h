@@ -29,4 +29,9 @@ struct job_counts {
 };
 int job_counts_read(struct db *db, struct job_counts *out, struct err *err);
 
+/* on_flip commands that are due (tried already or not), and that have failed
+   for good. */
+int on_flip_counts_read(struct db *db, int64_t *due_out, int64_t *failed_out,
+                        struct err *err);
+
 #endif
