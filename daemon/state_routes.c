@@ -66,8 +66,8 @@ static json_t *answer_from(const struct state *s, int64_t id,
         json_object_update_new(
             answer, json_pack("{s:I,s:I,s:s,s:s}", "account", (json_int_t)a->id,
                               "epoch", (json_int_t)a->epoch, "password_state",
-                              password_state_name(state),
-                              "legacy_user", a->legacy_user));
+                              password_state_name(state), "legacy_user",
+                              a->legacy_user));
     } else if (f->has_domain) {
         if (username_fill(f->domain.username_template, &f->name, user,
                           sizeof(user), &err) == -1)
