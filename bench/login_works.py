@@ -114,15 +114,7 @@ class Moved:
 
     def restart(self):
         """Kill mailhauld with all its processes, and start it again."""
-        master = self.world.records.pid("mailhauld")
-        family = [master] + [p for p, _ in descendants(master)]
-        os.kill(master, signal.SIGKILL)
-        for pid in family[1:]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        os.waitpid(master, 0)
+        self.world.stop("mailhauld", number=signal.SIGKILL)
         self.world.run_node()
 
     def down(self):

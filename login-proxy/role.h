@@ -10,6 +10,7 @@
 #include "login-proxy/listener.h"
 #include "login-proxy/login.h"
 #include "login-proxy/prints.h"
+#include "login-proxy/turn.h"
 
 struct session;
 struct lesson;
@@ -23,6 +24,7 @@ struct login {
     int64_t master_rests_until_ms; /* local has refused the master user */
     char id[20];             /* of this process: its sessions' ids begin so */
     unsigned session_number; /* of the last one */
+    struct turns turns;      /* who has a pair verified */
     struct listener *listeners;
     struct session *sessions; /* see session.h */
     struct lesson *lessons;   /* see lesson.h */

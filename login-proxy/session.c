@@ -1,9 +1,9 @@
 /*
  * The life of a session: its client, its timers, and its end.
  *
- *   TLS -> CLIENT -> ASK -> BACKEND (-> PROVE -> LEARN, or CHECK) -> SPLICED
- *   a login that failed: -> REFUSE -> CLIENT
- *   any state, an error, a deadline, or all is said: -> END
+ *   TLS -> CLIENT -> ASK (-> TURN) -> BACKEND (-> PROVE -> LEARN, or CHECK) ->
+ * SPLICED a login that failed: -> REFUSE -> CLIENT any state, an error, a
+ * deadline, or all is said: -> END
  */
 #include "login-proxy/session.h"
 
@@ -21,7 +21,7 @@
 #define TRIES_MAX        3
 
 static const char *const state_names[] = {
-    "tls",   "client", "ask",    "backend", "prove",
+    "tls",   "client", "ask",    "turn",    "backend", "prove",
     "learn", "check",  "refuse", "spliced", "end"};
 _Static_assert(sizeof state_names / sizeof state_names[0] ==
                    SESSION_STATE_COUNT,

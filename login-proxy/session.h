@@ -23,6 +23,7 @@ enum session_state {
     SESSION_TLS,     /* shaking hands with the client */
     SESSION_CLIENT,  /* the dialogue has the word */
     SESSION_ASK,     /* who serves this user? */
+    SESSION_TURN,    /* another login has the same pair verified */
     SESSION_BACKEND, /* logging in there */
     SESSION_PROVE,   /* looking at the mailbox on the same session */
     SESSION_LEARN,   /* the state process makes the account */

@@ -8,6 +8,7 @@
 
 #include "account/username.h"
 #include "login-proxy/session.h"
+#include "login-proxy/turn.h"
 
 struct attempt {
     struct username name;
@@ -18,6 +19,8 @@ struct attempt {
     unsigned check_waits;          /* for another question to end */
     bool is_lesson_due;            /* once in: teach this password */
     bool is_by_master;             /* local's master user logs in for us */
+    bool goes_alone;               /* no use to wait for others */
+    struct turn turn;              /* to have the pair verified by local */
     char *master_trouble;          /* owned: why he could not; NULL: he may */
     struct directory_query *query; /* owned in ASK */
     struct backend *backend;       /* owned in BACKEND */

@@ -22,6 +22,7 @@
 
 static void attempt_drop_backend(struct attempt *a)
 {
+    turn_end(&a->turn, TURN_GIVEN_UP);
     backend_cancel(&a->backend);
     proof_cancel(&a->proof);
     conn_free(&a->conn);
@@ -147,6 +148,16 @@ static void count_login(const struct session *s)
 
 /* ---- pairs that local has accepted ---- */
 
+static void session_connect(struct session *s);
+
+static void session_on_turn(void *ctx, enum turn_end end)
+{
+    struct session *s = ctx;
+
+    s->attempt->goes_alone = end == TURN_REFUSED;
+    session_connect(s);
+}
+
 static struct verified_pair pair_of(const struct attempt *a)
 {
     struct verified_pair pair = {.account_id = a->answer.account_id,
@@ -158,16 +169,38 @@ static struct verified_pair pair_of(const struct attempt *a)
     return pair;
 }
 
-static bool may_enter_by_master(const struct session *s)
+/* Local's master user could let him in, were the pair verified. */
+static bool has_master(const struct session *s)
 {
     const struct login *login = s->login;
     const struct attempt *a = s->attempt;
-    struct verified_pair pair = pair_of(a);
 
     return !attempt_is_towards_legacy(a) && login->options.verified != NULL &&
            login->options.local_master != NULL && a->master_trouble == NULL &&
-           loop_now_ms(login->options.loop) >= login->master_rests_until_ms &&
-           verified_has(login->options.verified, &pair);
+           loop_now_ms(login->options.loop) >= login->master_rests_until_ms;
+}
+
+static bool may_enter_by_master(const struct session *s)
+{
+    struct verified_pair pair = pair_of(s->attempt);
+
+    return has_master(s) && verified_has(s->login->options.verified, &pair);
+}
+
+/* False: another login with this pair has it verified now; session_connect()
+   follows when that is over. */
+static bool take_turn(struct session *s)
+{
+    struct attempt *a = s->attempt;
+    struct verified_pair pair = pair_of(a);
+    struct verified_print print;
+
+    if (a->goes_alone || a->answer.version == 0 || !has_master(s))
+        return true;
+    verified_print(s->login->options.verified, &pair, &print);
+    a->turn.fn = session_on_turn;
+    a->turn.ctx = s;
+    return turn_take(&s->login->turns, &a->turn, &print);
 }
 
 /* In on local. By his own password where the master user could not: that was
@@ -207,6 +240,7 @@ void session_splice(struct session *s, struct conn **conn,
         directory_confirm(s->login->directory, a->answer.account_id);
     if (!attempt_is_towards_legacy(a))
         note_verified(s);
+    turn_end(&a->turn, TURN_GOOD);
     if (a->is_lesson_due)
         session_teach_beside(s);
     session_enter(s, SESSION_SPLICED);
@@ -224,8 +258,6 @@ void session_splice(struct session *s, struct conn **conn,
 }
 
 /* ---- the backend ---- */
-
-static void session_connect(struct session *s);
 
 /* The master user is not in: the user himself, as if nothing was remembered.
    False where that would change nothing. */
@@ -281,6 +313,7 @@ static void session_on_backend(void *ctx, const struct backend_answer *answer)
     if (answer->outcome != BACKEND_IN && try_himself(s, answer))
         return;
     if (answer->outcome != BACKEND_IN) {
+        turn_end(&a->turn, TURN_REFUSED);
         session_on_refused(s, answer);
         return;
     }
@@ -348,6 +381,10 @@ static void session_connect(struct session *s)
     else
         kick_add(s->login->kick, &s->tracked, a->answer.account_id,
                  a->answer.epoch, TRACK_LOGIN);
+    if (!a->is_by_master && !take_turn(s)) {
+        session_enter(s, SESSION_TURN);
+        return;
+    }
     session_enter(s, SESSION_BACKEND);
     a->backend = backend_start(&query, session_on_backend, s);
 }

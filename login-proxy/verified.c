@@ -93,8 +93,8 @@ static uint32_t now_s(void)
 }
 
 /* Half of a fingerprint is enough of one: it is looked for, not broken. */
-static void print_of(const struct verified *v, const struct verified_pair *pair,
-                     uint64_t out[2])
+void verified_print(const struct verified *v, const struct verified_pair *pair,
+                    struct verified_print *out)
 {
     uint8_t print[SEAL_PRINT_SIZE];
     char label[512];
@@ -103,18 +103,19 @@ static void print_of(const struct verified *v, const struct verified_pair *pair,
              (long long)pair->account_id, (long long)pair->epoch,
              (long long)pair->version, pair->address);
     seal_fingerprint(v->key, label, pair->password, print);
-    memcpy(out, print, 2 * sizeof *out);
+    memcpy(out, print, sizeof *out);
 }
 
 static bool holds(struct slot *slot, int64_t account_id,
-                  const uint64_t print[2])
+                  const struct verified_print *print)
 {
     return slot->account_id == (uint64_t)account_id &&
-           slot->print[0] == print[0] && slot->print[1] == print[1];
+           slot->print[0] == print->words[0] &&
+           slot->print[1] == print->words[1];
 }
 
 static struct slot *find(struct verified *v, int64_t account_id,
-                         const uint64_t print[2])
+                         const struct verified_print *print)
 {
     struct slot *slot = bucket_of(v, account_id);
 
@@ -127,13 +128,13 @@ static struct slot *find(struct verified *v, int64_t account_id,
 bool verified_has(struct verified *v, const struct verified_pair *pair)
 {
     uint32_t now = now_s();
-    uint64_t print[2];
+    struct verified_print print;
     struct slot *slot;
 
     if (pair->version == 0 || pair->account_id == 0)
         return false;
-    print_of(v, pair, print);
-    slot = find(v, pair->account_id, print);
+    verified_print(v, pair, &print);
+    slot = find(v, pair->account_id, &print);
     if (slot == NULL || slot->until_s <= now || now - slot->born_s >= v->anew_s)
         return false;
     slot->until_s = now + v->keep_s;
@@ -157,20 +158,20 @@ static struct slot *choose(struct verified *v, int64_t account_id)
 void verified_put(struct verified *v, const struct verified_pair *pair)
 {
     uint32_t now = now_s();
-    uint64_t print[2];
+    struct verified_print print;
     struct slot *slot;
 
     if (pair->version == 0 || pair->account_id == 0 || v->keep_s == 0)
         return;
-    print_of(v, pair, print);
-    slot = find(v, pair->account_id, print);
+    verified_print(v, pair, &print);
+    slot = find(v, pair->account_id, &print);
     if (slot == NULL)
         slot = choose(v, pair->account_id);
     slot->account_id = 0;
     slot->born_s = now;
     slot->until_s = now + v->keep_s;
-    slot->print[0] = print[0];
-    slot->print[1] = print[1];
+    slot->print[0] = print.words[0];
+    slot->print[1] = print.words[1];
     slot->account_id = (uint64_t)pair->account_id;
 }
 

@@ -31,6 +31,14 @@ struct verified_pair { /* borrowed */
     const struct secret *password;
 };
 
+/* What stands for a pair: compare with memcmp(). */
+struct verified_print {
+    uint64_t words[2];
+};
+void verified_print(const struct verified *verified,
+                    const struct verified_pair *pair,
+                    struct verified_print *out);
+
 /* The table's memory, for master: a file descriptor to be inherited, whose size
    nobody can change any more. -1 with ERR_SETUP. */
 int verified_make_fd(struct err *err);

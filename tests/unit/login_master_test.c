@@ -219,6 +219,83 @@ static void test_a_local_without_plain_gets_the_password(void **state)
     let_in(local, client);
 }
 
+/* Two at once: the second waits, and enters by the master user. */
+static void test_one_at_a_time_is_verified(void **state)
+{
+    int first = asked("secret");
+    int local = local_greets();
+    int second, third, other;
+
+    (void)state;
+    hear(local, "L LOGIN \"" ADDRESS "\" \"secret\"");
+    second = asked("secret");
+    third = asked("guessed"); /* another pair waits for nobody */
+    other = local_greets();
+    hear(other, "L LOGIN \"" ADDRESS "\" \"guessed\"");
+    say(other, "L NO [AUTHENTICATIONFAILED] no\r\n");
+    hear_start(third, "a NO [AUTHENTICATIONFAILED]");
+    close(third);
+    hear_end(other);
+    assert_true(is_silent(st.local_imap));
+    say(local, "L OK [CAPABILITY IMAP4rev1] in\r\n");
+    hear_start(first, "a OK");
+    close(first);
+    hear_end(local);
+    local = local_greets();
+    hear(local, "L AUTHENTICATE PLAIN " BY_MASTER);
+    let_in(local, second);
+}
+
+static void test_when_the_first_is_refused_the_others_try(void **state)
+{
+    int first = asked("wrong");
+    int local = local_greets();
+    int second;
+
+    (void)state;
+    hear(local, "L LOGIN \"" ADDRESS "\" \"wrong\"");
+    second = asked("wrong");
+    assert_true(is_silent(st.local_imap));
+    say(local, "L NO [AUTHENTICATIONFAILED] no\r\n");
+    hear_start(first, "a NO [AUTHENTICATIONFAILED]");
+    close(first);
+    hear_end(local);
+    local = local_greets();
+    hear(local, "L LOGIN \"" ADDRESS "\" \"wrong\"");
+    say(local, "L NO [AUTHENTICATIONFAILED] no\r\n");
+    hear_start(second, "a NO [AUTHENTICATIONFAILED]");
+    close(second);
+    hear_end(local);
+}
+
+static void test_who_is_told_to_ask_again_waits_for_nobody(void **state)
+{
+    int client[2] = {asked("secret"), -1};
+    int local = local_greets();
+
+    (void)state;
+    hear(local, "L LOGIN \"" ADDRESS "\" \"secret\"");
+    client[1] = asked("secret");
+    assert_true(is_silent(st.local_imap));
+    forget("kick");
+    hear_end(local);
+    state_answer(&st, "ask", "local", 7, 3, "confirmed");
+    state_answer(&st, "ask", "local", 7, 3, "confirmed");
+    local = local_greets();
+    hear(local, "L LOGIN \"" ADDRESS "\" \"secret\"");
+    assert_true(is_silent(st.local_imap));
+    say(local, "L OK [CAPABILITY IMAP4rev1] in\r\n");
+    close(local);
+    local = local_greets();
+    hear(local, "L AUTHENTICATE PLAIN " BY_MASTER);
+    say(local, "L OK [CAPABILITY IMAP4rev1] in\r\n");
+    for (int i = 0; i < 2; i++) {
+        hear_start(client[i], "a OK");
+        close(client[i]);
+    }
+    hear_end(local);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -232,6 +309,9 @@ int main(void)
         TEST(test_what_is_to_be_forgotten_is),
         TEST(test_when_the_master_is_refused_the_user_gets_in),
         TEST(test_when_both_are_refused_the_master_does_not_rest),
+        TEST(test_one_at_a_time_is_verified),
+        TEST(test_when_the_first_is_refused_the_others_try),
+        TEST(test_who_is_told_to_ask_again_waits_for_nobody),
         TEST(test_a_local_without_plain_gets_the_password),
     };
 
