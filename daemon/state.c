@@ -289,7 +289,7 @@ static void take_back(struct state *s, struct account *account)
                          "found held at the start") &&
             state_load(s, account->id, account, &domain)) {
             state_back_given_up(s, account, &domain, SCHEDULE_BUSY_MS);
-            state_provision_later(s, account->id);
+            state_flip_end(s, account, &domain);
         }
         return;
     }

@@ -106,6 +106,9 @@ bool state_back_commit(struct state *s, struct account *account,
         &err);
     snprintf(why, sizeof(why), "appended=%lld left=%lld",
              (long long)report->appended, (long long)report->differences);
+    if (account->on_flip == ON_FLIP_DUE)
+        account->on_flip = ON_FLIP_NONE; /* nobody has been flipped */
+    account->trail_ended_at = 0;
     account->rolled_back_at = now;
     account->wants_rollback = ROLLBACK_NO;
     account->wants_flip = false;

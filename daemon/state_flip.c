@@ -129,6 +129,28 @@ static void hold_is_committed(struct state *s, int64_t account_id)
     flip_advance(flip);
 }
 
+static struct state_flip *flip_new(struct state *s,
+                                   const struct account *account,
+                                   const struct domain *domain,
+                                   enum flip_purpose purpose)
+{
+    struct state_flip *flip = mem_alloc(sizeof(*flip));
+
+    flip->state = s;
+    flip->purpose = purpose;
+    flip->account_id = account->id;
+    memcpy(flip->address, account->address, sizeof(flip->address));
+    flip->epoch = account->epoch;
+    flip->phase = FLIP_QUIETING;
+    flip->began_ms = loop_now_ms(s->loop);
+    flip->quiet_ms = domain->hold_seconds * 1000LL / 2;
+    flip->share_ms = domain->hold_seconds * 1000LL - 1000;
+    flip->timer = timer_new(s->loop, on_timer, flip);
+    flip->next = s->flips;
+    s->flips = flip;
+    return flip;
+}
+
 void state_flip_begin(struct state *s, struct account *account,
                       const struct domain *domain, enum flip_purpose purpose)
 {
@@ -141,21 +163,15 @@ void state_flip_begin(struct state *s, struct account *account,
     /* a pass of the trail that runs would only be in the way */
     if (purpose == FLIP_BACK)
         state_jobs_stop(s, account->id, JOB_TRAIL);
-    flip = mem_alloc(sizeof(*flip));
-    flip->state = s;
-    flip->purpose = purpose;
-    flip->account_id = account->id;
-    memcpy(flip->address, account->address, sizeof(flip->address));
-    flip->epoch = account->epoch;
-    flip->phase = FLIP_QUIETING;
-    flip->began_ms = loop_now_ms(s->loop);
-    flip->quiet_ms = domain->hold_seconds * 1000LL / 2;
-    flip->share_ms = domain->hold_seconds * 1000LL - 1000;
-    flip->timer = timer_new(s->loop, on_timer, flip);
+    flip = flip_new(s, account, domain, purpose);
     timer_start(flip->timer, flip->quiet_ms);
-    flip->next = s->flips;
-    s->flips = flip;
     state_after(s, hold_is_committed, account->id);
+}
+
+void state_flip_end(struct state *s, const struct account *account,
+                    const struct domain *domain)
+{
+    tell_later(flip_new(s, account, domain, FLIP_BACK));
 }
 
 /* --- who is quiet */

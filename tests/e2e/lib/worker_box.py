@@ -22,6 +22,7 @@ class Mailbox:
     def __init__(self, folder, servers, shim):
         self.folder, self.servers, self.shim = folder, servers, shim
         self.maildir, self.ledger = folder / "Maildir", folder / "ledger"
+        self.options = {}  # of its jobs
 
     def fork(self, name):
         """A copy of it as it is now."""
@@ -71,7 +72,8 @@ class Mailbox:
             "local_imap": f"imap://127.0.0.1:{self.servers.local['imap']}",
             "verify": kind in ("delta", "final"),
             "maildir": str(self.maildir), "ledger_dir": str(self.ledger),
-            "ca_file": str(self.servers.ca_file), "tls_minimum": "1.2"}))
+            "ca_file": str(self.servers.ca_file), "tls_minimum": "1.2",
+            **self.options}))
         done = subprocess.run(
             [str(node.binaries() / "mailhaul-worker"), "--job",
              str(self.folder / "job.json")], capture_output=True, text=True,
