@@ -343,8 +343,8 @@ void state_gate_options(const struct state *s, const struct job *job,
 /* Begin the hold, in the transaction of this turn. */
 void state_flip_begin(struct state *s, struct account *account,
                       const struct domain *domain, enum flip_purpose purpose);
-/* A way back found held at the start is local again: local is told, and who asks
-   until then waits as in a hold. */
+/* A way back found held at the start is local again: local is told, and who
+   asks until then waits as in a hold. */
 void state_flip_end(struct state *s, const struct account *account,
                     const struct domain *domain);
 void state_flip_quiet(struct state *s, struct state_peer *peer,

@@ -455,14 +455,12 @@ static int job_take_names(const json_t *message, struct migration_job *job,
         copy_field(message, "prefix", job->prefix, sizeof job->prefix) ||
         copy_field(message, "separator", job->separator, sizeof job->separator))
         return err_set(err, ERR_SETUP, "a name in the job is too long");
-    if (options != NULL) {
-        job->inbox_only = wire_bool(options, "inbox_only");
-        job->is_full = wire_bool(options, "is_full");
-        job->is_last = wire_bool(options, "is_last");
-        job->with_changes = wire_bool(options, "with_changes");
-        job->is_verified_too = wire_bool(options, "verify");
-        job->asks_local = wire_bool(options, "ask_local");
-    }
+    job->inbox_only = wire_bool(options, "inbox_only");
+    job->is_full = wire_bool(options, "is_full");
+    job->is_last = wire_bool(options, "is_last");
+    job->with_changes = wire_bool(options, "with_changes");
+    job->is_verified_too = wire_bool(options, "verify");
+    job->asks_local = wire_bool(options, "ask_local");
     return 0;
 }
 
