@@ -257,7 +257,6 @@ static int check_numbers(const struct check *c)
         {"login", "remember_minutes", conf->login.remember_minutes, 1440},
         {"log", "keep_days", conf->log.keep_days, 3650},
         {"log", "keep_megabytes", conf->log.keep_megabytes, 1048576},
-        {"hash", "cost", conf->hash.cost, 999999999},
     };
     size_t i;
 
@@ -295,6 +294,27 @@ const char *conf_store_fault(const char *path)
     return NULL;
 }
 
+/* Each login on local pays it, and each start of the jobs role. 0: libcrypt's
+   own. */
+static int check_cost(const struct check *c)
+{
+    static const struct {
+        const char *scheme;
+        unsigned min, max;
+    } bounds[] = {{"SHA512-CRYPT", 1000, 10000000},
+                  {"YESCRYPT", 1, 11},
+                  {"BCRYPT", 4, 16}};
+    unsigned cost = c->conf->hash.cost;
+
+    for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
+        if (strcmp(c->conf->hash.scheme, bounds[i].scheme) == 0 && cost != 0 &&
+            (cost < bounds[i].min || cost > bounds[i].max))
+            return refuse(c, line_of_value(c->text, "hash", "cost", 0),
+                          "cost: %u is not 0 or %u to %u, as %s takes it", cost,
+                          bounds[i].min, bounds[i].max, bounds[i].scheme);
+    return 0;
+}
+
 static int check_words(const struct check *c)
 {
     static const char *const schemes[] = {"SHA512-CRYPT", "YESCRYPT", "BCRYPT",
@@ -314,7 +334,7 @@ static int check_words(const struct check *c)
         return refuse(c, line_of_value(c->text, "hash", "scheme", 0),
                       "scheme: no password scheme \"%s\"",
                       log_safe(conf->hash.scheme));
-    return 0;
+    return check_cost(c);
 }
 
 bool conf_is_given(const char *text, const char *section, const char *key)

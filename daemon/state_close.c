@@ -341,6 +341,7 @@ static void end_trail(struct state *s, int64_t account_id)
     if (!state_change(s, &account, EVENT_TRAIL_ENDED, "its domain is closed"))
         return;
     state_must(account_seal_set(s->db, account_id, NULL, &err), &err);
+    state_must(credential_seals_wipe(s->db, account_id, &err), &err);
     state_jobs_stop(s, account_id, JOB_TRAIL);
 }
 

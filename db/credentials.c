@@ -222,6 +222,26 @@ int credential_seal_set(struct db *db, int64_t id,
     return db_run(s, err);
 }
 
+int credential_seals_wipe(struct db *db, int64_t account_id, struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db, "DELETE FROM credentials WHERE account_id = ?1 AND hash = ''", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, account_id);
+    if (db_run(s, err) == -1)
+        return -1;
+    s = db_prepare(db,
+                   "UPDATE credentials SET wrapped_key = NULL, sealed = NULL "
+                   "WHERE account_id = ?1",
+                   err);
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, account_id);
+    return db_run(s, err);
+}
+
 static int put_first(struct db *db, const struct credential *c,
                      const struct account_seal *seal, struct err *err)
 {

@@ -65,6 +65,8 @@ int credential_seal_get(struct db *db, int64_t id, struct account_seal *out,
 /* NULL wipes it. */
 int credential_seal_set(struct db *db, int64_t id,
                         const struct account_seal *seal, struct err *err);
+/* Of all of an account; one that has no hash yet goes with its seal. */
+int credential_seals_wipe(struct db *db, int64_t account_id, struct err *err);
 /* Let the account's sealed password and this one change places, with their
    hashes. */
 int credential_swap(struct db *db, int64_t id, struct err *err);

@@ -13,8 +13,9 @@
 
 #include "base/secret.h"
 
-#define INQUIRY_REFUSED_MS 30000 /* so long a refused pair is not asked again  \
-                                  */
+#define INQUIRY_REFUSED_MS                                                     \
+    30000 /* so long a refused pair is not asked again                         \
+           */
 #define INQUIRY_MINUTE_MS  60000
 #define INQUIRY_PER_MINUTE 10 /* questions for one address */
 

@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "migrator/hash.h"
 #include "migrator/job.h"
+#include "migrator/job_passwords.h"
 #include "migrator/report.h"
 
 #define QUEUE_URGENT_SLOTS 4
@@ -501,85 +502,12 @@ static int job_take_conf(const struct queue *q, struct migration_job *job,
                             sizeof job->ledger_dir, err);
 }
 
-static int open_seal(const struct queue *q, const json_t *message,
-                     const char *name, struct secret *out, struct err *err)
-{
-    struct seal seal;
-    int result;
-
-    if (wire_seal(message, &seal, err) == -1)
-        return -1;
-    result = seal_open(&q->private_key, name, &seal, out, err);
-    explicit_bzero(&seal, sizeof seal);
-    return result;
-}
-
-/* The domain's master user opens every mailbox; users' own passwords are then
-   looked at only, see job_take_more(). */
-static int job_take_master(const struct queue *q, const json_t *message,
-                           struct migration_job *job, struct err *err)
-{
-    const char *domain = strrchr(job->address, '@');
-    const char *names[] = {"master_user", "master_login"};
-    char *outs[] = {job->master_user, job->master_login};
-    const size_t sizes[] = {sizeof job->master_user, sizeof job->master_login};
-
-    for (int i = 0; i < 2; i++)
-        if (copy_field(message, names[i], outs[i], sizes[i]))
-            return err_set(err, ERR_SETUP, "%s is too long", names[i]);
-    return open_seal(q, json_object_get(message, "master"),
-                     domain == NULL ? "" : domain + 1, &job->password, err);
-}
-
-static int job_take_more(const struct queue *q, const json_t *message,
-                         struct migration_job *job, struct err *err)
-{
-    const json_t *entry;
-    size_t i;
-
-    json_array_foreach(json_object_get(message, "more"), i, entry)
-    {
-        struct migration_password *more;
-
-        if (job->more_count == MIGRATION_PASSWORDS_MAX)
-            break;
-        more = &job->more[job->more_count];
-        more->credential = wire_int(entry, "credential", 0);
-        if (open_seal(q, entry, job->address, &more->secret, err) == -1)
-            return -1;
-        job->more_count++;
-    }
-    return 0;
-}
-
-static int job_take_password(const struct queue *q, const json_t *message,
-                             struct migration_job *job, struct err *err)
-{
-    if (job->kind != JOB_HASH && json_object_get(message, "master") != NULL) {
-        if (job_take_master(q, message, job, err) == -1 ||
-            job_take_more(q, message, job, err) == -1)
-            return -1;
-        if (job->more_count > 0) /* for local; its master goes before */
-            secret_set(&job->local_password, job->more[0].secret.bytes,
-                       job->more[0].secret.length);
-        return 0;
-    }
-    if (wire_text(message, "blob") != NULL &&
-        open_seal(q, message, job->address, &job->password, err) == -1)
-        return -1;
-    if (job_take_more(q, message, job, err) == -1)
-        return -1;
-    if (wire_text(message, "blob") != NULL || migration_job_next_password(job))
-        return 0;
-    return err_set(err, ERR_SETUP, "no password is sealed for it");
-}
-
 static int job_take(const struct queue *q, const json_t *message,
                     struct migration_job *job, struct err *err)
 {
     if (job_take_names(message, job, err) == -1)
         return -1;
-    if (job_take_password(q, message, job, err) == -1)
+    if (job_passwords_take(message, &q->private_key, job, err) == -1)
         return -1;
     if (job->kind == JOB_HASH)
         return 0;
