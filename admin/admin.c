@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -77,6 +78,17 @@ static void put_room(json_t *series, const char *place, const char *path)
     json_object_set_new(series, name, json_integer((json_int_t)disk.f_favail));
 }
 
+/* `mailhaul db backup` leaves its time here. */
+static void put_backup(json_t *series, const char *state_dir)
+{
+    char path[4400];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/last-backup", state_dir);
+    json_object_set_new(series, "last_backup_timestamp_seconds",
+                        json_integer(stat(path, &st) == 0 ? st.st_mtime : 0));
+}
+
 static void answer_metrics(const struct admin *admin, struct http_request *r,
                            const json_t *answer)
 {
@@ -88,6 +100,7 @@ static void answer_metrics(const struct admin *admin, struct http_request *r,
     json_object_set_new(series, "up", json_integer(answer != NULL));
     put_room(series, "state_dir", admin->state_dir);
     put_room(series, "store", admin->store);
+    put_backup(series, admin->state_dir);
     buf_init(&body, TEXT_MAX);
     metrics_write(series, &body);
     json_decref(series);

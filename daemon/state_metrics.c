@@ -12,7 +12,6 @@
 #include "account/wire.h"
 #include "base/clock.h"
 #include "base/tally.h"
-#include "db/counters.h"
 #include "db/counts.h"
 #include "db/freezes.h"
 #include "db/refused.h"
@@ -102,19 +101,17 @@ static int count_freeze(void *ctx, const struct freeze *freeze)
 
 static void put_rows(struct state *s, json_t *series, int64_t *refused_out)
 {
-    int64_t freezes = 0, backup_at, due, failed;
+    int64_t freezes = 0, due, failed;
     struct err err;
 
     state_must(account_counts_each(s->db, put_accounts, series, &err), &err);
     state_must(freeze_each(s->db, count_freeze, &freezes, &err), &err);
     state_must(refused_count(s->db, refused_out, &err), &err);
-    state_must(counter_get(s->db, "backup_at", &backup_at, &err), &err);
     state_must(on_flip_counts_read(s->db, &due, &failed, &err), &err);
     put(series, "on_flip{state=\"due\"}", due);
     put(series, "on_flip{state=\"failed\"}", failed);
     put(series, "freezes", freezes);
     put(series, "refused_accounts", *refused_out);
-    put(series, "last_backup_timestamp_seconds", backup_at / 1000);
 }
 
 static json_t *put_hosts(struct state *s, json_t *series)

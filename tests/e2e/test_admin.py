@@ -95,8 +95,13 @@ class Admin:
 @pytest.fixture(scope="module")
 def admin(shared_world):
     made = Admin(shared_world)
-    wait_until(lambda: made.get("/healthz")[0] == 200, 30, 0.2,
-               shared_world.log_tail)
+
+    def is_well():
+        try:
+            return made.get("/healthz")[0] == 200
+        except OSError:  # it does not listen yet
+            return False
+    wait_until(is_well, 30, 0.2, shared_world.log_tail)
     return made
 
 
@@ -119,6 +124,9 @@ def test_what_happens_is_counted_and_nobody_is_named(admin):
     assert admin.value("up") == 1
     assert admin.value("account_events_total", event="copied") == 1
     assert admin.value("disk_free_bytes", place="state_dir") > 0
+    assert admin.value("last_backup_timestamp_seconds") == 0
+    world.mailhaul("db", "backup", world.folder / "backup.db")
+    assert admin.value("last_backup_timestamp_seconds") > time.time() - 60
     text = admin.get("/metrics")[1]
     assert "alice" not in text and "@" not in text
 
