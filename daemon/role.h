@@ -4,7 +4,7 @@
  * and lives until master closes the channel.
  *
  * The first message, "role":
- *   role         "login", "smtp", "state", "jobs"
+ *   role         "login", "smtp", "state", "jobs", "admin"
  *   generation   counts the readings of the configuration
  *   listeners    array of {fd, index}: index into conf->listen; for state
  *                index -1 is state.sock, -2 control.sock, -3
