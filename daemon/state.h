@@ -55,8 +55,9 @@ struct state_peer {
     struct state *state;
     pid_t pid; /* 0 before it said hello */
     char role[16];
-    bool is_announced;       /* master says it lives */
-    json_t *counts;          /* owned; what it has counted; NULL: nothing */
+    bool is_announced; /* master says it lives */
+    json_t *counts;    /* owned; what it has counted; NULL: nothing */
+    json_t *owed;      /* owned; what to say when it connects; NULL: none */
     struct channel *channel; /* owned; NULL while not connected */
 };
 

@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#define OWED_MAX 10000 /* to one that does not connect */
+
 bool state_peer_serves(const struct state_peer *peer)
 {
     return strcmp(peer->role, "login") == 0 || strcmp(peer->role, "smtp") == 0;
@@ -37,6 +39,7 @@ static void peer_remove(struct state_peer *peer)
     *at = peer->next;
     state_metrics_forget_peer(peer->state, peer);
     json_decref(peer->counts);
+    json_decref(peer->owed);
     free(peer);
 }
 
@@ -72,6 +75,17 @@ static void set_role(struct state_peer *peer, const char *role)
     snprintf(peer->role, sizeof(peer->role), "%s", role ? role : "");
 }
 
+static void say_owed(struct state *s, struct state_peer *peer)
+{
+    size_t i;
+    json_t *message;
+
+    json_array_foreach(peer->owed, i, message)
+        state_send(s, peer, json_incref(message));
+    json_decref(peer->owed);
+    peer->owed = NULL;
+}
+
 static void on_hello(struct state_peer *peer, const json_t *message)
 {
     struct state *s = peer->state;
@@ -84,6 +98,7 @@ static void on_hello(struct state_peer *peer, const json_t *message)
         peer->is_announced = other->is_announced;
         json_decref(other->counts); /* it will tell them again */
         other->counts = NULL;
+        peer->owed = json_incref(other->owed);
         peer_disconnect(other);
         peer_remove(other);
     }
@@ -94,6 +109,7 @@ static void on_hello(struct state_peer *peer, const json_t *message)
     /* every hold in force has been said: what else it remembers is over */
     if (state_peer_serves(peer))
         state_send(s, peer, json_pack("{s:s}", "m", "welcome"));
+    say_owed(s, peer);
 }
 
 static void on_message(void *ctx, json_t *message, int fd)
@@ -181,18 +197,33 @@ void state_peers_tell(struct state *s, json_t *message)
     json_decref(message);
 }
 
+/* The same, and to who connects in a moment too: its sessions go on meanwhile.
+ */
+static void tell_all(struct state *s, json_t *message)
+{
+    for (struct state_peer *peer = s->peers; peer; peer = peer->next) {
+        if (peer->channel || !state_peer_serves(peer))
+            continue;
+        if (!peer->owed)
+            peer->owed = json_array();
+        if (json_array_size(peer->owed) >= OWED_MAX)
+            json_array_remove(peer->owed, 0);
+        json_array_append(peer->owed, message);
+    }
+    state_peers_tell(s, message);
+}
+
 void state_peers_kick(struct state *s, const struct account *account,
                       const char *service, const char *reason)
 {
-    state_peers_tell(s, json_pack("{s:s,s:I,s:s,s:s,s:s}", "m", "kick",
-                                  "account", (json_int_t)account->id, "address",
-                                  account->address, "service", service,
-                                  "reason", reason));
+    tell_all(s, json_pack("{s:s,s:I,s:s,s:s,s:s}", "m", "kick", "account",
+                          (json_int_t)account->id, "address", account->address,
+                          "service", service, "reason", reason));
 }
 
 void state_peers_forget(struct state *s, const struct account *account)
 {
-    state_peers_tell(s, json_pack("{s:s,s:I,s:s}", "m", "forget", "account",
-                                  (json_int_t)account->id, "address",
-                                  account->address));
+    tell_all(s,
+             json_pack("{s:s,s:I,s:s}", "m", "forget", "account",
+                       (json_int_t)account->id, "address", account->address));
 }

@@ -110,6 +110,18 @@ def test_who_was_let_through_before_there_was_an_account_is_found(
     check_ended(through.sock, locked_at, b"* BYE Session ended")
 
 
+def test_a_lock_finds_login_processes_that_state_has_lost(shared_world):
+    """They connect to a new state process when they know that the old one is
+    gone; the command may be faster."""
+    world, user = shared_world, "user007"
+    imaps = [world.imap(user) for _ in range(4)]
+    wait_until(lambda: world.account(user), 60)
+    world.kill("state")
+    locked_at = lock(world, user, "--login")
+    for imap in imaps:
+        check_ended(imap.sock, locked_at + 2, b"* BYE Session ended")
+
+
 def test_submission_alone_ends_no_reading(shared_world):
     world, user = shared_world, "user005"
     imap = world.imap(user)
