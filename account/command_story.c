@@ -100,6 +100,13 @@ static const struct {
     {"on-flip done", "the on_flip command succeeded"},
     {"on-flip failed", "the on_flip command failed"},
     {"cutover", "its flip was asked for"},
+    {"back-refused", "the way back was refused"},
+    {"account pause", "paused"},
+    {"account resume", "set going"},
+    {"account password", "a password was set"},
+    {"password learnt", "a further password was learnt"},
+    {"password refused", "the old server refused a password"},
+    {"password given up", "a password was given up"},
     {"account accept", "a message set aside was accepted"},
     {"rollback", "the way back was asked for"},
 };
