@@ -17,7 +17,7 @@ from lib.worker_box import (Mailbox, append_late, change, change_little,
                             serials_on_local, tell)
 
 EVERY = int(os.environ.get("MAILHAUL_EVERY", "0"))
-TRIES = 14  # of each job, where not all are tried
+TRIES = 10  # of each job, where not all are tried
 STATE_WRITES = (1, 4, 9, 17, 28, 44)
 
 
