@@ -167,6 +167,7 @@ int command_account_pause(struct command *c, const json_t *args, json_t *result,
         return err_set(err, ERR_SETUP, "%s: its trail has ended", a.address);
     a.copy = COPY_PAUSED;
     a.wants_flip = FLIP_WISH_NONE;
+    a.wants_rollback = ROLLBACK_NO;
     if (command_store(c, &a, err) == -1 ||
         command_audit(c, a.id, "account pause", a.address, err) == -1)
         return -1;
@@ -288,12 +289,28 @@ struct cutover {
     json_t *list; /* borrowed */
 };
 
+/* He shall stay: a way back that was asked for, and is not in its hold yet, is
+   asked for no more. */
+static int stay(struct command *c, struct account *a, struct err *err)
+{
+    if (a->wants_rollback == ROLLBACK_NO)
+        return 0;
+    a->wants_rollback = ROLLBACK_NO;
+    command_stop(c, a->id);
+    if (command_store(c, a, err) == -1 ||
+        job_cancel(c->db, a->id, JOB_ROLLBACK, err) == -1)
+        return -1;
+    return command_audit(c, a->id, "cutover", a->address, err);
+}
+
 static int cut_over(const struct cutover *cutover, struct account *a,
                     const struct domain *d, struct err *err)
 {
     struct command *c = cutover->c;
     const char *what = "asked";
 
+    if (a->route == ROUTE_LOCAL && stay(c, a, err) == -1)
+        return -1;
     if (a->route == ROUTE_LOCAL)
         what = "local";
     else if (a->copy == COPY_FAILED || a->copy == COPY_PAUSED ||

@@ -17,7 +17,7 @@
 #include "base/mem.h"
 
 #define LEASE_MS        30000  /* without a sign of life */
-#define VERIFY_WAIT_MS  2000   /* while its account is held */
+#define HELD_WAIT_MS    2000   /* while its account is held */
 #define REFUSED_WAIT_MS 300000 /* the db is older than the store */
 #define DUE_MAX_MS      60000  /* look again at least so often */
 #define URGENT_ONLY     0 /* per_host of job_lease: FINAL and HASH pass it */
@@ -193,6 +193,15 @@ static bool is_copy(const struct job *job)
     return job->kind == JOB_INITIAL || job->kind == JOB_DELTA;
 }
 
+/* Until its account's hold is over, or has come so far. */
+static bool must_wait(const struct state *s, const struct job *job)
+{
+    const struct state_flip *flip = state_flip_of(s, job->account_id);
+
+    return flip && (job->kind == JOB_VERIFY ||
+                    (job->kind == JOB_ROLLBACK && flip->phase != FLIP_COPYING));
+}
+
 static void give(struct state *s, struct state_peer *peer,
                  const struct job *job)
 {
@@ -208,8 +217,8 @@ static void give(struct state *s, struct state_peer *peer,
         put_off(s, job, REFUSED_WAIT_MS);
         return;
     }
-    if (job->kind == JOB_VERIFY && state_flip_of(s, a.id)) {
-        put_off(s, job, VERIFY_WAIT_MS);
+    if (must_wait(s, job)) {
+        put_off(s, job, HELD_WAIT_MS);
         return;
     }
     if (!is_wanted(s, job, &a, &d)) {

@@ -240,6 +240,16 @@ def test_refused_before_anything_begins(shared_world):
     world.mailhaul("domain", "set", "example.test", "--rollback-days", "14")
     assert done.returncode == 1 and "more than 0 days ago" in done.stderr
     assert world.account(user)["rollback"] == "no"
+    # what was asked for can be called off
+    pop = world.pop3(user)
+    world.mailhaul("rollback", address)
+    wait_until(lambda: world.account(user)["rollback"] == "new_mail")
+    wait_until(lambda: "back-failed" in world.node.log.read_text())
+    world.mailhaul("cutover", address)
+    pop.quit()
+    row = world.account(user)
+    assert (row["rollback"], row["route"]) == ("no", "local")
+    assert not any(job["kind"] == "rollback" for job in row["jobs"])
     world.add_legacy_user("user012")
     done = world.mailhaul("rollback", world.address("user012"), check=False)
     assert done.returncode == 1 and "no such account" in done.stderr
