@@ -28,6 +28,8 @@ COMMANDS = [
     "account show", "account pause", "account resume", "account remove",
     "account import", "account password", "account lock", "account unlock",
     "audit",
+    "domain admit", "domain unadmit", "freeze", "thaw", "rollback",
+    "account accept", "trace",
     "migrate", "status", "verify", "cutover",
     "db check", "db backup", "db rebuild"]
 
