@@ -120,6 +120,27 @@ static void test_a_closed_domain_refuses_those_without_account(void **state)
     }
 }
 
+static void test_a_lock_refuses_logins_and_changes_no_mail(void **state)
+{
+    (void)state;
+    for (unsigned bits = 0; bits < 8; bits++) {
+        for (unsigned route = 0; route < ROUTE_COUNT; route++) {
+            struct route_question q = {.service = bits & 1 ? SERVICE_MAIL
+                                                           : SERVICE_LOGIN,
+                                       .has_domain = true,
+                                       .is_domain_enabled = bits & 2,
+                                       .has_account = true,
+                                       .route = (enum account_route)route,
+                                       .is_provisioned = bits & 4};
+            enum route_answer open = route_decide(&q);
+
+            q.is_locked = true;
+            assert_int_equal(route_decide(&q),
+                             q.service == SERVICE_MAIL ? open : ROUTE_REFUSE);
+        }
+    }
+}
+
 static void test_a_service_nobody_knows_is_unavailable(void **state)
 {
     const struct route_question q = {.service = (enum route_service)7,
@@ -145,6 +166,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_input_has_exactly_one_rule_and_obeys_it),
         cmocka_unit_test(test_a_closed_domain_refuses_those_without_account),
+        cmocka_unit_test(test_a_lock_refuses_logins_and_changes_no_mail),
         cmocka_unit_test(test_a_service_nobody_knows_is_unavailable),
         cmocka_unit_test(test_answer_names_go_there_and_back),
     };

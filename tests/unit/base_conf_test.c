@@ -160,6 +160,11 @@ static void test_a_mistake_is_told_with_its_line(void **state)
     refused("node: x\nuser: y\nbogus: 1\n", 3, "bogus");
     refused("node: x\nlog:\n  level: info\n  too: y\n", 4, "too");
     refused("node: x\nnode: y\n", 2, "node");
+    refused("hash:\n  scheme: YESCRYPT\n  cost: 12\n", 3, "1 to 11");
+    refused("hash: {scheme: BCRYPT, cost: 3}\n", 1, "4 to 16");
+    refused("hash: {cost: 999}\n", 1, "1000 to 10000000");
+    refused("hash: {cost: 10000001}\n", 1, "SHA512-CRYPT");
+    refused("hash: {scheme: MD4}\n", 1, "MD4");
     refused("listen:\n  - {protocol: imapx, address: ::1, port: 1}\n", 2,
             "imapx");
     refused("listen:\n  - {protocol: imap, address: 127.0.0.1, port: 70000}\n",
