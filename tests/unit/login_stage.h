@@ -311,13 +311,14 @@ static inline void state_answer(struct stage *st, const char *question,
              port_of(st->legacy_pop3));
     state_say(st,
               json_pack("{s:s, s:I, s:s, s:i, s:i, s:s, s:s, s:s, s:s, "
-                        "s:s, s:s, s:I}",
+                        "s:s, s:s, s:I, s:b}",
                         "m", "answer", "id",
                         (json_int_t)wire_int(asked, "id", -1), "answer", answer,
                         "account", account, "epoch", epoch, "password_state",
                         password_state, "address", ADDRESS, "legacy_user",
                         "anna", "local_user", ADDRESS, "imap", imap, "pop3",
-                        pop3, "version", (json_int_t)st->version));
+                        pop3, "version", (json_int_t)st->version, "ask_legacy",
+                        strcmp(password_state, "learnt") == 0));
     json_decref(asked);
 }
 
