@@ -169,8 +169,8 @@ SLOTS = (1, 2, 3, 4)
 # locked gets mail but does not get in; %s is smtp where Postfix asks.
 MAY = """\
 active = 1 AND \\
-    CASE '%s' WHEN 'smtp' THEN can_submit WHEN 'submission' THEN can_submit \\
-      ELSE can_login END = 1"""
+    (CASE '%s' WHEN 'smtp' THEN can_submit WHEN 'submission' THEN can_submit \\
+      ELSE can_login END = 1 OR '%{{master_user}}' <> '')"""
 SQL = """\
 driver = sqlite
 connect = {auth_db}
@@ -181,7 +181,7 @@ password_query = \\
     prefix AS "userdb_namespace/inbox/prefix", \\
     separator AS "userdb_namespace/inbox/separator" \\
   FROM users \\
-  WHERE username = '%Lu' AND password IS NOT NULL AND """ + MAY + """
+  WHERE username = '%Lu' AND """ + MAY + """
 user_query = \\
   SELECT home, mail, uid, gid, \\
     prefix AS "namespace/inbox/prefix", \\

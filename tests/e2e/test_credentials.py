@@ -297,6 +297,9 @@ def test_a_locked_account_gets_mail_but_nobody_in(shared_world):
     assert not local_takes(world, user, "pw-user012")
     assert local_takes(world, user, "pw-user012", service="smtp")
     world.send(user)
+    add_mail(world, user, "pw-user012")
+    wait_until(lambda: world.account(user)["late_mail_at"], 60, 0.3,
+               lambda: str(world.account(user)))
     assert world.account(user)["login_locked"]
     world.mailhaul("account", "unlock", world.address(user))
     assert gets_in(world, user, "pw-user012")
@@ -368,6 +371,9 @@ def test_with_a_master_user_nobodys_password_is_needed(shared_world, name,
     flip(world, user)
     row = world.account(user)
     assert row["messages"] == 1 and not row["credentials"]
+    add_mail(world, user, "her-secret")  # the trail needs no password either
+    wait_until(lambda: world.account(user)["late_mail_at"], 60, 0.3,
+               lambda: str(world.account(user)))
     assert is_refusal(answer(world, user, "wrong"))
     assert gets_in(world, user, "her-secret")  # learnt
     assert local_takes(world, user, "her-secret")
