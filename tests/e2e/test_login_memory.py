@@ -48,13 +48,12 @@ def ways(world, name):
         world, "login accepted", route="local", address=world.address(name))]
 
 
-def set_local_password(world, name, password):
-    """As if the hash of a new one had come to local."""
-    with sqlite3.connect(world.settings.auth_db, timeout=10) as db:
-        assert db.execute("UPDATE users SET password = ? WHERE username = ?",
-                          (f"{{PLAIN}}{password}", world.address(name))
-                          ).rowcount == 1
-    db.close()
+def set_password(world, name, password):
+    """As an operator does; when the command has answered it counts."""
+    secret = world.folder / "new-password"
+    secret.write_text(password + "\n")
+    world.mailhaul("account", "password", world.address(name), "--file",
+                   str(secret))
 
 
 def refused(world, name, password):
@@ -99,7 +98,7 @@ def test_a_changed_password_is_not_outlived(shared_world, user):
     for count in range(2):
         old = world.password(name) if count == 0 else f"new-{count - 1}"
         new = f"new-{count}"
-        set_local_password(world, name, new)
+        set_password(world, name, new)
         for _ in range(2):
             refused(world, name, old)
         for _ in range(4):
@@ -111,6 +110,7 @@ def test_who_is_put_out_of_local_is_not_let_in_by_the_master(shared_world,
     world, name = shared_world, user()
     for _ in range(2):
         world.imap(name).logout()
+    world.mailhaul("domain", "set", world.settings.domain, "--learn-days", "0")
     with sqlite3.connect(world.settings.auth_db, timeout=10) as db:
         db.execute("UPDATE users SET active = 0 WHERE username = ?",
                    (world.address(name),))
