@@ -134,6 +134,20 @@ static int take_password(struct line *l, struct err *err)
 
 /* --- lists of names */
 
+/* An address, or (needs_domain false) whatever the login map may hold. */
+static int canonical(const char *text, bool needs_domain, char out[ADDRESS_MAX],
+                     struct err *err)
+{
+    struct username name;
+
+    if (!needs_domain)
+        return username_login_name(text, strlen(text), out, err);
+    if (username_parse(text, strlen(text), &name, err) == -1)
+        return -1;
+    memcpy(out, name.address, sizeof(name.address));
+    return name.domain[0] ? 0 : -1;
+}
+
 /* The canonical forms of a column's names, each once; NULL if it is not there,
    or (*rc_out -1) one of them cannot be. */
 static json_t *canonical_list(const struct line *l, const char *field,
@@ -145,20 +159,19 @@ static json_t *canonical_list(const struct line *l, const char *field,
     *rc_out = 0;
     for (size_t i = 0; i < json_array_size(texts); i++) {
         const char *text = json_string_value(json_array_get(texts, i));
-        struct username name;
+        char name[ADDRESS_MAX];
         bool is_known = false;
 
-        if (!text || username_parse(text, strlen(text), &name, err) == -1 ||
-            (needs_domain && !name.domain[0])) {
+        if (!text || canonical(text, needs_domain, name, err) == -1) {
             *rc_out = err_set(err, ERR_SETUP, "%s: not a name: %.200s", field,
                               text ? text : "");
             break;
         }
         for (size_t j = 0; j < json_array_size(list); j++)
-            is_known |= strcmp(json_string_value(json_array_get(list, j)),
-                               name.address) == 0;
+            is_known |=
+                strcmp(json_string_value(json_array_get(list, j)), name) == 0;
         if (!is_known)
-            json_array_append_new(list, json_string(name.address));
+            json_array_append_new(list, json_string(name));
     }
     return list;
 }

@@ -102,7 +102,8 @@ static int want(struct migrate *m, const char *address, const char *legacy_user,
         freeze_refuse(m->c->db, &w->domain, err) == -1 ||
         (found = account_find(m->c->db, name.address, &w->account, err)) == -1)
         return -1;
-    if (!found && fill_new(w, &name, legacy_user, err) == -1)
+    if (!found && (command_refuse_name(m->c, name.address, err) == -1 ||
+                   fill_new(w, &name, legacy_user, err) == -1))
         return -1;
     if (found && w->account.route == ROUTE_LEGACY) {
         bool is_other = legacy_user && *legacy_user &&

@@ -25,6 +25,7 @@ command_fn command_account_list, command_account_show, command_account_pause,
 command_fn command_account_lock, command_account_unlock;
 command_fn command_account_import;
 command_fn command_rollback;
+command_fn command_name_add, command_name_remove, command_name_list;
 command_fn command_freeze, command_thaw, command_domain_admit,
     command_domain_unadmit;
 command_fn command_migrate, command_cutover, command_status, command_audit_list;
@@ -101,6 +102,10 @@ int command_gate_show(struct command *c, const struct account *a, json_t *json,
    "left_behind" into json. */
 int command_rollback_json(struct command *c, const struct account *a,
                           json_t *json, struct err *err);
+
+/* ERR_SETUP if the address is a login name of another one's. */
+int command_refuse_name(struct command *c, const char *address,
+                        struct err *err);
 
 /* --- command_brake.c */
 /* Options of `domain add` and `set`: admit, admit_rate, cutover, blackout. */

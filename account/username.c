@@ -141,6 +141,39 @@ int username_parse(const char *typed, size_t length, struct username *out,
     return 0;
 }
 
+static bool can_be_login(const char *typed, size_t length)
+{
+    for (size_t i = 0; i < length;) {
+        unsigned char c = (unsigned char)typed[i];
+        size_t step = 1;
+
+        if (c >= 0x80)
+            step = utf8_length(typed + i, length - i);
+        else if (c < 0x20 || c == 0x7f)
+            step = 0;
+        if (step == 0)
+            return false;
+        i += step;
+    }
+    return true;
+}
+
+int username_login_name(const char *typed, size_t length, char out[ADDRESS_MAX],
+                        struct err *err)
+{
+    struct username name;
+
+    if (username_parse(typed, length, &name, err) == 0) {
+        memcpy(out, name.address, sizeof(name.address));
+        return 0;
+    }
+    if (length == 0 || length >= ADDRESS_MAX || !can_be_login(typed, length))
+        return -1;
+    err_clear(err);
+    copy_folded(out, typed, length);
+    return 0;
+}
+
 /* What {word} stands for; NULL if it is no word of ours. */
 static const char *word_value(const struct username *name, const char *word,
                               size_t length)

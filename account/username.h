@@ -24,6 +24,13 @@ struct username {
 int username_parse(const char *typed, size_t length, struct username *out,
                    struct err *err);
 
+/* What the login map knows somebody by: the canonical form where it can be an
+   address, else (technical names: "DOMAIN\\user", "user%domain", "a/b") what
+   was typed, ASCII letters in lower case. Never a path. ERR_DENIED for what can
+   be no login either: empty, too long, a control character, no UTF-8. */
+int username_login_name(const char *typed, size_t length, char out[ADDRESS_MAX],
+                        struct err *err);
+
 /* Fill a template with {address}, {local}, {domain} (of the canonical form).
    ERR_SETUP for an unknown {word} or when it does not fit. */
 int username_fill(const char *template, const struct username *name, char *out,

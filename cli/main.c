@@ -170,6 +170,10 @@ static const struct cli_option lock_options[] = {
     {"reason", OPTION_TEXT, "TEXT   for the audit"},
     {NULL, OPTION_FLAG, NULL}};
 
+static const struct cli_option name_options[] = {
+    {"legacy-user", OPTION_TEXT, "USER   what the old server calls him"},
+    {NULL, OPTION_FLAG, NULL}};
+
 static const struct cli_option no_options[] = {{NULL, OPTION_FLAG, NULL}};
 
 static const struct cli_command commands[] = {
@@ -226,6 +230,13 @@ static const struct cli_command commands[] = {
     {"account accept", "ADDRESS ITEM...",
      "flip without these messages that legacy does not give", no_options,
      "words", 2, 10000, cli_account_accept},
+    {"name add", "NAME ADDRESS [--legacy-user USER]",
+     "who logs in as NAME is ADDRESS", name_options, "words", 2, 2,
+     cli_name_add},
+    {"name remove", "NAME", "he is not any more", no_options, "name", 1, 1,
+     cli_remove},
+    {"name list", "[--domain D]", "the login map", domain_option, NULL, 0, 0,
+     cli_name_list},
     {"migrate", "ADDRESS... | --domain D | --csv FILE [--dry-run] [--wait]",
      "start or hurry copying", migrate_options, "addresses", 0, 100000,
      cli_migrate},

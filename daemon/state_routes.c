@@ -13,11 +13,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "db/names.h"
 
 #define LEARN_WAIT_MS 20000 /* for the hash of an account local serves */
 
 /* Everything a look-up finds. */
 struct found {
+    struct login_name login; /* address "" : the name is in no map */
     struct username name;
     struct domain domain;
     struct account account;
@@ -48,12 +50,29 @@ static void put_version(const struct state *s, json_t *answer,
     json_object_set_new(answer, "version", json_integer(version));
 }
 
+/* The name on legacy: of the name that he has typed, of his account, or as the
+   domain has them. */
+static void put_legacy_user(json_t *answer, const struct found *f)
+{
+    const char *user = f->account.legacy_user;
+    char filled[ADDRESS_MAX];
+    struct err err;
+
+    if (f->login.legacy_user[0]) {
+        user = f->login.legacy_user;
+    } else if (!f->has_account) {
+        user = filled;
+        if (username_fill(f->domain.username_template, &f->name, filled,
+                          sizeof(filled), &err) == -1)
+            memcpy(filled, f->name.address, sizeof(filled));
+    }
+    json_object_set_new(answer, "legacy_user", json_string(user));
+}
+
 static json_t *answer_from(const struct state *s, int64_t id,
                            enum route_answer decided, const struct found *f)
 {
     json_t *answer = answer_new(id, decided);
-    char user[ADDRESS_MAX];
-    struct err err;
 
     json_object_set_new(answer, "address", json_string(f->name.address));
     json_object_set_new(answer, "local_user", json_string(f->name.address));
@@ -64,16 +83,12 @@ static json_t *answer_from(const struct state *s, int64_t id,
             a->copy == COPY_DONE ? PASSWORD_CONFIRMED : a->password_state;
 
         json_object_update_new(
-            answer, json_pack("{s:I,s:I,s:s,s:s}", "account", (json_int_t)a->id,
+            answer, json_pack("{s:I,s:I,s:s}", "account", (json_int_t)a->id,
                               "epoch", (json_int_t)a->epoch, "password_state",
-                              password_state_name(state), "legacy_user",
-                              a->legacy_user));
-    } else if (f->has_domain) {
-        if (username_fill(f->domain.username_template, &f->name, user,
-                          sizeof(user), &err) == -1)
-            memcpy(user, f->name.address, sizeof(user));
-        json_object_set_new(answer, "legacy_user", json_string(user));
+                              password_state_name(state)));
     }
+    if (f->has_account || f->has_domain)
+        put_legacy_user(answer, f);
     if (decided == ROUTE_TO_LOCAL)
         put_version(s, answer, f->account.address);
     if (decided == ROUTE_TO_LOCAL &&
@@ -117,14 +132,36 @@ static int complete_name(struct state *s, struct username *name,
     return username_parse(typed, strlen(typed), name, err);
 }
 
-/* ERR_DENIED if that can be no user. */
-static int look_up(struct state *s, const char *typed, struct found *f,
+/* Whose login name it is, if the map knows it. */
+static int resolve(struct state *s, const char *typed, struct login_name *out,
                    struct err *err)
+{
+    char name[ADDRESS_MAX];
+    int rc;
+
+    if (username_login_name(typed, strlen(typed), name, err) == -1)
+        return -1;
+    state_must(rc = name_find(s->db, name, out, err), err);
+    if (rc == 0)
+        memset(out, 0, sizeof(*out));
+    return 0;
+}
+
+/* ERR_DENIED if that can be no user. Mail goes by addresses only: what the
+   login map knows beside them is no address. */
+static int look_up(struct state *s, const char *typed,
+                   enum route_service service, struct found *f, struct err *err)
 {
     int rc;
 
     memset(f, 0, sizeof(*f));
-    if (!typed || username_parse(typed, strlen(typed), &f->name, err) == -1 ||
+    if (!typed)
+        return err_set(err, ERR_DENIED, "no name");
+    if (service == SERVICE_LOGIN && resolve(s, typed, &f->login, err) == -1)
+        return -1;
+    if (f->login.address[0])
+        typed = f->login.address;
+    if (username_parse(typed, strlen(typed), &f->name, err) == -1 ||
         complete_name(s, &f->name, err) == -1)
         return -1;
     if (!f->name.domain[0])
@@ -215,7 +252,9 @@ static struct state_parked *park(struct state *s, struct state_peer *peer,
     p->id = wire_int(message, "id", 0);
     p->account_id = f->account.id;
     p->until_ms = loop_now_ms(s->loop) + wait_ms;
-    memcpy(p->typed, f->name.address, sizeof(p->typed));
+    /* as he has typed it: his name decides who he is on legacy */
+    memcpy(p->typed, f->login.address[0] ? f->login.name : f->name.address,
+           sizeof(p->typed));
     p->next = s->parked;
     s->parked = p;
     return p;
@@ -232,7 +271,7 @@ void state_routes_ask(struct state *s, struct state_peer *peer,
     struct found f;
     struct err err;
 
-    if (look_up(s, wire_text(message, "name"), &f, &err) == -1) {
+    if (look_up(s, wire_text(message, "name"), service, &f, &err) == -1) {
         state_send(s, peer, answer_new(id, ROUTE_REFUSE));
         return;
     }
@@ -352,7 +391,7 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
     struct seal seal;
     struct err err;
 
-    if (look_up(s, wire_text(message, "name"), &f, &err) == -1) {
+    if (look_up(s, wire_text(message, "name"), SERVICE_LOGIN, &f, &err) == -1) {
         state_send(s, peer, answer_new(id, ROUTE_REFUSE));
         return;
     }
@@ -416,7 +455,7 @@ static void answer_parked(struct state *s, struct state_parked **at,
     struct found f;
     struct err err;
 
-    if (look_up(s, p->typed, &f, &err) == 0) {
+    if (look_up(s, p->typed, p->service, &f, &err) == 0) {
         answer = decide(s, &f, p->service);
         if (answer == ROUTE_WAIT && !is_late)
             return; /* held again meanwhile */

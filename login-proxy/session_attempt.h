@@ -11,7 +11,7 @@
 #include "login-proxy/turn.h"
 
 struct attempt {
-    struct username name;
+    char login_name[ADDRESS_MAX]; /* of username_login_name; state says whose */
     struct secret password;
     struct directory_answer answer;
     unsigned starts;

@@ -66,7 +66,7 @@ static const struct mail_url *server_of(const struct session *s)
 
 const char *attempt_address(const struct attempt *a)
 {
-    return a->answer.address[0] != '\0' ? a->answer.address : a->name.address;
+    return a->answer.address[0] != '\0' ? a->answer.address : a->login_name;
 }
 
 const char *session_legacy_user(const struct session *s)
@@ -451,7 +451,7 @@ void session_login_take(struct session *s, struct slice user,
     s->mechanism = mechanism;
     s->asked_ms = loop_now_ms(s->login->options.loop);
     conn_pause(s->client);
-    if (username_parse(user.bytes, user.length, &a->name, &err) == -1)
+    if (username_login_name(user.bytes, user.length, a->login_name, &err) == -1)
         session_fail(s, LOGIN_DENIED, err.text);
     else if (a->password.length == 0 ||
              !sasl_is_plain_text(a->password.bytes, a->password.length))

@@ -282,6 +282,39 @@ static void test_bad_templates_are_our_mistake(void **state)
     assert_int_equal(username_fill("x{address}", &name, out, 16, &err), -1);
 }
 
+static void test_login_names_are_addresses_or_what_was_typed(void **state)
+{
+    static const struct {
+        const char *typed, *name; /* NULL: refused */
+    } cases[] = {{"Anna+x@Example.NET.", "anna@example.net"},
+                 {"Anna", "anna"},
+                 {"CORP\\Anna", "corp\\anna"},
+                 {"anna%example.net", "anna%example.net"},
+                 {"a/../B", "a/../b"},
+                 {"J\xc3\x96RG x", "j\xc3\x96rg x"},
+                 {"", NULL},
+                 {"a\nb", NULL},
+                 {"a\x7f", NULL},
+                 {"a\\\xff", NULL}};
+    char out[ADDRESS_MAX], longest[ADDRESS_MAX + 1];
+    struct err err;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int rc = username_login_name(cases[i].typed, strlen(cases[i].typed),
+                                     out, &err);
+
+        assert_int_equal(rc, cases[i].name ? 0 : -1);
+        if (cases[i].name)
+            assert_string_equal(out, cases[i].name);
+    }
+    assert_int_equal(username_login_name("a\\\0b", 4, out, &err), -1);
+    memset(longest, '%', sizeof(longest));
+    assert_int_equal(username_login_name(longest, ADDRESS_MAX, out, &err), -1);
+    assert_int_equal(username_login_name(longest, ADDRESS_MAX - 1, out, &err),
+                     0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_every_single_byte_is_judged_alike_everywhere),
         cmocka_unit_test(test_lengths_are_bounded_exactly),
         cmocka_unit_test(test_random_bytes_never_give_a_dangerous_name),
+        cmocka_unit_test(test_login_names_are_addresses_or_what_was_typed),
         cmocka_unit_test(test_templates_are_filled),
         cmocka_unit_test(test_bad_templates_are_our_mistake),
     };
