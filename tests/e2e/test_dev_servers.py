@@ -161,7 +161,13 @@ def test_a_sender_keeps_account_of_what_was_accepted(servers):
 def add_local_user(world, user, active, prefix=None, separator=None):
     home = world.settings.store / world.settings.domain / user
     with sqlite3.connect(world.settings.auth_db) as db:
-        db.execute("INSERT INTO users VALUES (?,?,?,?,8,8,?,?,?,1)", (
+        columns = [row[1] for row in db.execute("PRAGMA table_info(users)")]
+        if "can_login" not in columns:  # mailhauld has not been there yet
+            db.executescript(
+                "ALTER TABLE users ADD COLUMN can_login INTEGER DEFAULT 1;"
+                "ALTER TABLE users ADD COLUMN can_submit INTEGER DEFAULT 1;"
+                "CREATE TABLE passwords (username, slot, password)")
+        db.execute("INSERT INTO users VALUES (?,?,?,?,8,8,?,?,?,1,1,1)", (
             world.address(user), f"{{PLAIN}}{world.password(user)}",
             str(home), f"maildir:{home}/Maildir", prefix, separator, active))
     db.close()
