@@ -9,16 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION      1
+#define VERSION      2 /* of wrapped keys */
+#define BLOB_VERSION 1
 #define NONCE_SIZE   12
 #define TAG_SIZE     16
 #define CIPHER_EXTRA (1 + NONCE_SIZE + TAG_SIZE) /* version, nonce, tag */
 #define WRAP_INFO    "mailhaul seal 1"
 
-/* wrapped_key: version, ephemeral public key, then nonce, data key under the
-   wrapping key, tag. blob: version, nonce, password under the data key, tag. */
+/* wrapped_key: version, id of the public key, ephemeral public key, then nonce,
+   data key under the wrapping key, tag. blob: version, nonce, password under
+   the data key, tag. */
+#define EPHEMERAL_AT (1 + SEAL_ID_SIZE)
 _Static_assert(SEAL_WRAPPED_SIZE ==
-                   SEAL_KEY_SIZE + SEAL_KEY_SIZE + CIPHER_EXTRA,
+                   SEAL_ID_SIZE + SEAL_KEY_SIZE + SEAL_KEY_SIZE + CIPHER_EXTRA,
                "layout of a wrapped key");
 _Static_assert(SEAL_BLOB_MAX == SEAL_SECRET_MAX + CIPHER_EXTRA,
                "layout of a blob");
@@ -188,7 +191,7 @@ static int wrap(const uint8_t *public_key, const char *address,
                 uint8_t wrapped[SEAL_WRAPPED_SIZE])
 {
     EVP_PKEY *own = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
-    uint8_t *ephemeral = wrapped + 1;
+    uint8_t *ephemeral = wrapped + EPHEMERAL_AT;
     uint8_t wrapping_key[SEAL_KEY_SIZE];
     const struct gcm g = {.key = wrapping_key,
                           .address = address,
@@ -198,6 +201,7 @@ static int wrap(const uint8_t *public_key, const char *address,
     int result = -1;
 
     wrapped[0] = VERSION;
+    seal_key_id(public_key, wrapped + 1);
     if (own != NULL && public_of(own, ephemeral) == 0 &&
         find_wrapping_key(own, public_key, ephemeral, public_key,
                           wrapping_key) == 0)
@@ -207,13 +211,21 @@ static int wrap(const uint8_t *public_key, const char *address,
     return result;
 }
 
+static bool is_key_id(const uint8_t *public_key, const uint8_t *id)
+{
+    uint8_t own[SEAL_ID_SIZE];
+
+    seal_key_id(public_key, own);
+    return memcmp(own, id, sizeof(own)) == 0;
+}
+
 static int unwrap(const struct secret *private_key, const char *address,
                   const uint8_t wrapped[SEAL_WRAPPED_SIZE],
                   uint8_t data_key[SEAL_KEY_SIZE])
 {
     EVP_PKEY *own = private_pkey(private_key);
     uint8_t copy[SEAL_WRAPPED_SIZE];
-    uint8_t *ephemeral = copy + 1;
+    uint8_t *ephemeral = copy + EPHEMERAL_AT;
     uint8_t public_key[SEAL_KEY_SIZE];
     uint8_t wrapping_key[SEAL_KEY_SIZE];
     const struct gcm g = {.key = wrapping_key,
@@ -225,6 +237,7 @@ static int unwrap(const struct secret *private_key, const char *address,
 
     memcpy(copy, wrapped, sizeof(copy));
     if (own != NULL && copy[0] == VERSION && public_of(own, public_key) == 0 &&
+        is_key_id(public_key, copy + 1) &&
         find_wrapping_key(own, ephemeral, ephemeral, public_key,
                           wrapping_key) == 0)
         result = gcm_open(&g);
@@ -248,7 +261,7 @@ int seal_close(const uint8_t public_key[SEAL_KEY_SIZE], const char *address,
     if (password->length == 0 || password->length > SEAL_SECRET_MAX)
         return err_set(err, ERR_DENIED, "password is empty or too long");
     seal_random(data_key, sizeof(data_key));
-    out->blob[0] = VERSION;
+    out->blob[0] = BLOB_VERSION;
     out->blob_length = password->length + CIPHER_EXTRA;
     result = wrap(public_key, address, data_key, out->wrapped_key);
     if (result == 0)
@@ -258,6 +271,43 @@ int seal_close(const uint8_t public_key[SEAL_KEY_SIZE], const char *address,
         memset(out, 0, sizeof(*out));
         return err_set(err, ERR_SETUP, "%s: cannot seal the password", address);
     }
+    return 0;
+}
+
+void seal_key_id(const uint8_t public_key[SEAL_KEY_SIZE],
+                 uint8_t id[SEAL_ID_SIZE])
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    size_t length = 0;
+
+    if (EVP_Q_digest(NULL, "SHA256", NULL, public_key, SEAL_KEY_SIZE, digest,
+                     &length) != 1 ||
+        length < SEAL_ID_SIZE)
+        abort();
+    memcpy(id, digest, SEAL_ID_SIZE);
+}
+
+bool seal_wrapped_to(const struct seal *seal, uint8_t id[SEAL_ID_SIZE])
+{
+    memcpy(id, seal->wrapped_key + 1, SEAL_ID_SIZE);
+    return seal->wrapped_key[0] == VERSION;
+}
+
+int seal_rewrap(const struct secret *private_key,
+                const uint8_t public_key[SEAL_KEY_SIZE], const char *address,
+                struct seal *seal, struct err *err)
+{
+    uint8_t data_key[SEAL_KEY_SIZE];
+    uint8_t wrapped[SEAL_WRAPPED_SIZE];
+    int result = unwrap(private_key, address, seal->wrapped_key, data_key);
+
+    if (result == 0)
+        result = wrap(public_key, address, data_key, wrapped);
+    OPENSSL_cleanse(data_key, sizeof(data_key));
+    if (result == -1)
+        return err_set(err, ERR_SETUP, "%s: the seal cannot be wrapped anew",
+                       address);
+    memcpy(seal->wrapped_key, wrapped, sizeof(wrapped));
     return 0;
 }
 
@@ -276,7 +326,7 @@ int seal_open(const struct secret *private_key, const char *address,
 
     secret_wipe(password_out);
     if (seal->blob_length > CIPHER_EXTRA &&
-        seal->blob_length <= SEAL_BLOB_MAX && seal->blob[0] == VERSION) {
+        seal->blob_length <= SEAL_BLOB_MAX && seal->blob[0] == BLOB_VERSION) {
         memcpy(blob, seal->blob, seal->blob_length);
         g.plain_length = seal->blob_length - CIPHER_EXTRA;
         result = unwrap(private_key, address, seal->wrapped_key, data_key);

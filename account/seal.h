@@ -1,12 +1,15 @@
 /*
  * Sealing: a password encrypted so that only the holder of the node's private
  * key opens it. Each seal has a data key of its own (AES-256-GCM), itself
- * wrapped to the node's X25519 key (ephemeral key, HKDF-SHA256, AES-256-GCM,
- * address as associated data); wiping the wrapped key wipes the password.
+ * wrapped to the installation's X25519 key (ephemeral key, HKDF-SHA256,
+ * AES-256-GCM, address as associated data); wiping the wrapped key wipes the
+ * password. The wrapped key names the key it is wrapped to, so that it can be
+ * wrapped to a newer one without the password being opened.
  */
 #ifndef ACCOUNT_SEAL_H
 #define ACCOUNT_SEAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,7 +17,8 @@
 #include "base/secret.h"
 
 #define SEAL_KEY_SIZE     32
-#define SEAL_WRAPPED_SIZE (1 + 32 + 12 + 32 + 16)
+#define SEAL_ID_SIZE      4
+#define SEAL_WRAPPED_SIZE (1 + SEAL_ID_SIZE + 32 + 12 + 32 + 16)
 #define SEAL_SECRET_MAX   1024
 #define SEAL_BLOB_MAX     (SEAL_SECRET_MAX + 1 + 12 + 16)
 
@@ -34,6 +38,16 @@ int seal_public_of(const struct secret *private_key,
 int seal_close(const uint8_t public_key[SEAL_KEY_SIZE], const char *address,
                const struct secret *password, struct seal *out,
                struct err *err);
+/* The first bytes of SHA-256 of a public key. */
+void seal_key_id(const uint8_t public_key[SEAL_KEY_SIZE],
+                 uint8_t id[SEAL_ID_SIZE]);
+/* Which key a seal was wrapped to; false if it is no seal of ours. */
+bool seal_wrapped_to(const struct seal *seal, uint8_t id[SEAL_ID_SIZE]);
+/* Wrap the data key to another key; the blob stays. ERR_SETUP as seal_open(),
+ *seal is untouched then. */
+int seal_rewrap(const struct secret *private_key,
+                const uint8_t public_key[SEAL_KEY_SIZE], const char *address,
+                struct seal *seal, struct err *err);
 /* ERR_SETUP if the key or the address is not the one it was sealed with. */
 int seal_open(const struct secret *private_key, const char *address,
               const struct seal *seal, struct secret *password_out,
