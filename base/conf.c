@@ -166,6 +166,11 @@ static const cyaml_schema_field_t login_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t secrets_fields[] = {
+    TEXT("key", SUB(secrets, key)),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t hash_fields[] = {
     TEXT("scheme", SUB(hash, scheme)),
     NUMBER("cost", unsigned, SUB(hash, cost)),
@@ -194,6 +199,7 @@ static const cyaml_schema_field_t conf_fields[] = {
     SECTION(provision, provision_fields),
     SECTION(jobs, jobs_fields),
     SECTION(login, login_fields),
+    SECTION(secrets, secrets_fields),
     SECTION(hash, hash_fields),
     SECTION(admin, admin_fields),
     CYAML_FIELD_END,
@@ -440,6 +446,21 @@ void conf_free(struct conf **conf)
     free((*conf)->path); /* the only one that is not in the tables */
     cyaml_free(cyaml_settings(&complaint, &settings), &conf_schema, *conf, 0);
     *conf = NULL;
+}
+
+char *conf_key_path(const struct conf *conf)
+{
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    char path[4096];
+
+    if (conf->secrets.key != NULL)
+        return mem_dup_text(conf->secrets.key);
+    if (folder != NULL &&
+        (size_t)snprintf(path, sizeof(path), "%s/mailhaul.key", folder) <
+            sizeof(path) &&
+        access(path, R_OK) == 0)
+        return mem_dup_text(path);
+    return mem_dup_text("/etc/mailhaul/mailhaul.key");
 }
 
 char *conf_state_path(const struct conf *conf, const char *name)

@@ -97,6 +97,10 @@ struct conf {
         unsigned remember_minutes;
     } login;
     struct {
+        char *key; /* path of the sealing keys, outside of state_dir; NULL:
+                      see conf_key_path() */
+    } secrets;
+    struct {
         char *scheme;  /* "SHA512-CRYPT" (default) or "YESCRYPT", "BCRYPT" */
         unsigned cost; /* rounds or log2 cost; 0: libcrypt's default */
     } hash;
@@ -124,6 +128,11 @@ const char *conf_store_fault(const char *path);
 /* "10G" as 10737418240: a whole number, and K, M, G or T for powers of 1024.
    False: it is none, or too large. */
 bool conf_parse_size(const char *text, uint64_t *out);
+
+/* The file of the sealing keys: secrets.key, or the systemd credential
+   "mailhaul.key" where there is one, or /etc/mailhaul/mailhaul.key; heap
+   string. */
+char *conf_key_path(const struct conf *conf);
 
 /* state_dir joined with a relative path (absolute ones stay); heap string. */
 char *conf_state_path(const struct conf *conf, const char *name);

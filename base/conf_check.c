@@ -190,6 +190,24 @@ static int check_local(const struct check *c)
     return 0;
 }
 
+/* Who copies the state directory must not copy the key with it. */
+static int check_secrets(const struct check *c)
+{
+    const char *key = c->conf->secrets.key, *dir = c->conf->state_dir;
+    size_t length = strlen(dir);
+
+    if (key == NULL)
+        return 0;
+    if (key[0] != '/')
+        return refuse(c, line_of_value(c->text, "secrets", "key", 0),
+                      "key: not an absolute path");
+    if (strncmp(key, dir, length) == 0 && key[length] == '/')
+        return refuse(c, line_of_value(c->text, "secrets", "key", 0),
+                      "key: must not lie in state_dir, whose copies it would "
+                      "open");
+    return 0;
+}
+
 static int check_listen(const struct check *c)
 {
     const struct conf *conf = c->conf;
@@ -368,7 +386,7 @@ int conf_check(const struct conf *conf, const char *text, struct err *err)
     const struct check c = {conf, text, err};
 
     if (check_top(&c) == -1 || check_tls(&c) == -1 || check_listen(&c) == -1 ||
-        check_local(&c) == -1 || check_numbers(&c) == -1 ||
+        check_local(&c) == -1 || check_secrets(&c) == -1 || check_numbers(&c) == -1 ||
         check_words(&c) == -1)
         return -1;
     return 0;

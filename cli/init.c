@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "account/provision.h"
-#include "account/seal.h"
+#include "account/keyring.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "db/control.h"
@@ -79,28 +79,43 @@ static int write_file(struct init *in, const char *name, mode_t mode,
     return rc;
 }
 
-/* The sealing key stays with who runs master; losing it loses every sealed
-   password, so an existing one is never touched. */
+static int make_key_file(struct init *in, const char *path,
+                         struct keyring *ring, struct err *err)
+{
+    char *copy = mem_dup_text(path);
+    int rc = make_folder(in, mem_dup_text(dirname(copy)), 0700, KEEP,
+                         (gid_t)-1, err);
+
+    free(copy);
+    if (rc == 0)
+        rc = keyring_add(ring, err);
+    if (rc == 0)
+        rc = keyring_write(ring, path, err);
+    if (rc == 0)
+        json_array_append_new(in->created, json_string(path));
+    return rc;
+}
+
+/* The sealing keys stay with who runs master; losing them loses every sealed
+   password, so a file that is there is never touched. */
 static int make_keys(struct init *in, struct err *err)
 {
+    char *path = conf_key_path(in->conf);
     uint8_t public_key[SEAL_KEY_SIZE];
-    char *path = conf_state_path(in->conf, "seal.key");
+    struct keyring ring;
     bool is_there = access(path, F_OK) == 0;
-    struct secret private_key;
     int rc;
 
-    free(path);
-    if (is_there)
-        return 0;
-    secret_init(&private_key);
-    rc = seal_make_keys(public_key, &private_key, err);
+    keyring_init(&ring);
+    rc = is_there ? keyring_read(&ring, path, err)
+                  : make_key_file(in, path, &ring, err);
     if (rc == 0)
-        rc = write_file(in, "seal.key", 0600, private_key.bytes,
-                        private_key.length, err);
-    if (rc == 0)
+        rc = keyring_public(&ring, public_key, err);
+    if (rc == 0 && !is_public_there(in, public_key))
         rc = write_file(in, "seal.pub", 0644, public_key, sizeof(public_key),
                         err);
-    secret_wipe(&private_key);
+    keyring_release(&ring);
+    free(path);
     return rc;
 }
 

@@ -154,7 +154,7 @@ void generation_free(struct generation **generation,
         close(g->conf_fd);
     secret_wipe(&g->certificate_pem);
     secret_wipe(&g->key_pem);
-    secret_wipe(&g->private_key);
+    keyring_release(&g->keys);
     secret_wipe(&g->local_password);
     conf_free(&g->conf);
     free(g);

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "account/seal.h"
+#include "account/keyring.h"
 #include "base/channel.h"
 #include "base/conf.h"
 #include "base/err.h"
@@ -34,7 +34,8 @@ struct generation {
     int number;
     struct conf *conf; /* owned */
     int conf_fd;       /* owned; a memory file with its text, for the roles */
-    struct secret certificate_pem, key_pem, private_key;
+    struct secret certificate_pem, key_pem;
+    struct keyring keys;
     struct secret local_password; /* of local.master_user; may be empty */
     uint8_t public_key[SEAL_KEY_SIZE];
     struct master_listener *listeners; /* owned */

@@ -39,17 +39,15 @@ static int read_secret(const char *path, struct secret *out, struct err *err)
     return 0;
 }
 
-static int read_seal_key(struct generation *g, struct err *err)
+static int read_seal_keys(struct generation *g, struct err *err)
 {
-    char *path = conf_state_path(g->conf, "seal.key");
-    int rc = read_secret(path, &g->private_key, err);
+    char *path = conf_key_path(g->conf);
+    int rc = keyring_read(&g->keys, path, err);
 
     if (rc == -1)
         err_prefix(err, "run \"mailhaul init\" first");
-    else if (g->private_key.length != SEAL_KEY_SIZE)
-        rc = err_set(err, ERR_SETUP, "%s: not a sealing key", path);
     else
-        rc = seal_public_of(&g->private_key, g->public_key, err);
+        rc = keyring_public(&g->keys, g->public_key, err);
     free(path);
     return rc;
 }
@@ -94,5 +92,5 @@ int master_read_keys(struct generation *g, struct err *err)
                              "%s: tls.certificate without tls.key", conf->path);
     if (read_local_password(g, err) == -1)
         return -1;
-    return read_seal_key(g, err);
+    return read_seal_keys(g, err);
 }

@@ -85,6 +85,28 @@ static void announce_all(struct master *m)
                       -1);
 }
 
+/* Which keys there are: state has the seals. */
+static void tell_keys(struct master *m)
+{
+    const struct generation *g = m->now;
+    struct master_child *state = state_child(m);
+    json_t *ids = json_array(), *item;
+    json_t *message = json_pack("{s:s,s:o}", "m", "keys", "ids", ids);
+
+    for (unsigned i = 0; i < g->keys.count; i++) {
+        uint8_t id[SEAL_ID_SIZE];
+
+        keyring_id(&g->keys, i, id);
+        item = json_object();
+        wire_put_bytes(item, "id", id, sizeof(id));
+        json_array_append_new(ids, item);
+    }
+    wire_put_bytes(message, "public_key", g->public_key, SEAL_KEY_SIZE);
+    if (state)
+        channel_send_take(state->channel, json_incref(message), -1);
+    json_decref(message);
+}
+
 /* Which sockets a role inherits; the message says what they are. */
 static int collect_fds(const struct master *m, enum child_kind kind, int *fds,
                        json_t *listeners, int witness)
@@ -128,6 +150,18 @@ static int collect_fds(const struct master *m, enum child_kind kind, int *fds,
     return count;
 }
 
+static void put_keys(json_t *message, const struct keyring *ring)
+{
+    json_t *list = json_array(), *item;
+
+    for (unsigned i = 0; i < ring->count; i++) {
+        item = json_object();
+        wire_put_bytes(item, "key", ring->keys[i].bytes, ring->keys[i].length);
+        json_array_append_new(list, item);
+    }
+    json_object_set_new(message, "private_keys", list);
+}
+
 static json_t *role_message(const struct master *m, enum child_kind kind,
                             json_t *listeners)
 {
@@ -143,8 +177,7 @@ static json_t *role_message(const struct master *m, enum child_kind kind,
         wire_put_bytes(message, "verified_key", m->verified_key,
                        sizeof(m->verified_key));
     if (kind == CHILD_JOBS) {
-        wire_put_bytes(message, "private_key", g->private_key.bytes,
-                       g->private_key.length);
+        put_keys(message, &g->keys);
         return message;
     }
     if (kind == CHILD_ADMIN)
@@ -231,8 +264,10 @@ static void start_slot(void *ctx)
     }
     slot->child = m->children; /* the newest */
     slot->child->slot = slot;
-    if (slot->kind == CHILD_STATE)
+    if (slot->kind == CHILD_STATE) {
+        tell_keys(m);
         announce_all(m);
+    }
     else
         announce(m, slot->child, true);
 }
@@ -294,6 +329,7 @@ void master_start_roles(struct master *m)
         add_slots(m, CHILD_JOBS, 1);
     if (master_has_role(conf, CHILD_ADMIN))
         add_slots(m, CHILD_ADMIN, 1);
+    tell_keys(m);
     announce_all(m);
 }
 
@@ -318,6 +354,29 @@ static void note_ready(struct master *m, struct master_child *c)
     }
 }
 
+/* No seal needs an older key any more: the file loses them too. */
+static void forget_keys(struct master *m, const json_t *message)
+{
+    struct generation *g = m->now;
+    uint8_t newest[SEAL_ID_SIZE], own[SEAL_ID_SIZE];
+    char *path;
+    struct err err;
+
+    keyring_id(&g->keys, 0, own);
+    if (wire_bytes(message, "newest", newest, sizeof(newest)) != SEAL_ID_SIZE ||
+        memcmp(newest, own, sizeof(own)) != 0 || g->keys.count < 2)
+        return; /* a newer one has come meanwhile */
+    path = conf_key_path(g->conf);
+    keyring_keep_newest(&g->keys);
+    if (keyring_write(&g->keys, path, &err) == 0)
+        log_info("keys rotated file=%s", path);
+    else
+        log_warn("the older sealing keys are not needed any more, take them "
+                 "out yourself: %s",
+                 err.text);
+    free(path);
+}
+
 static void on_message(void *ctx, json_t *message, int fd)
 {
     struct master_child *c = ctx;
@@ -327,6 +386,8 @@ static void on_message(void *ctx, json_t *message, int fd)
         close(fd);
     if (m && strcmp(m, "ready") == 0)
         note_ready(c->master, c);
+    else if (m && strcmp(m, "old_keys_unused") == 0 && c->kind == CHILD_STATE)
+        forget_keys(c->master, message);
     else if (m && strcmp(m, "spawn") == 0 && c->kind == CHILD_JOBS)
         master_worker_spawn(c->master, c, wire_int(message, "id", 0));
 }

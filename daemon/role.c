@@ -71,9 +71,23 @@ static void take_listeners(struct role *role, const json_t *list)
     }
 }
 
-static int take_first_message(struct role *role, struct err *err)
+static void take_keys(struct role *role, const json_t *list)
 {
     uint8_t key[SEAL_KEY_SIZE];
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach(list, i, item)
+    {
+        if (role->keys.count < KEYRING_MAX &&
+            wire_bytes(item, "key", key, sizeof(key)) == SEAL_KEY_SIZE)
+            secret_set(&role->keys.keys[role->keys.count++], key, sizeof(key));
+    }
+    explicit_bzero(key, sizeof(key));
+}
+
+static int take_first_message(struct role *role, struct err *err)
+{
     char password[SEAL_SECRET_MAX];
     json_t *message;
     long length;
@@ -94,9 +108,7 @@ static int take_first_message(struct role *role, struct err *err)
     role->has_verified_key =
         wire_bytes(message, "verified_key", role->verified_key,
                    SEAL_KEY_SIZE) == SEAL_KEY_SIZE;
-    if (wire_bytes(message, "private_key", key, sizeof(key)) == SEAL_KEY_SIZE)
-        secret_set(&role->private_key, key, sizeof(key));
-    explicit_bzero(key, sizeof(key));
+    take_keys(role, json_object_get(message, "private_keys"));
     length = wire_bytes(message, "local_password", password, sizeof(password));
     if (length > 0)
         secret_set(&role->local_password, password, (size_t)length);
@@ -154,7 +166,7 @@ int role_run(const char *name)
     }
     loop_run(role.loop);
     log_debug("ends");
-    secret_wipe(&role.private_key);
+    keyring_release(&role.keys);
     secret_wipe(&role.local_password);
     secret_wipe(&role.key_pem);
     _exit(0); /* the kernel takes back the rest */

@@ -12,8 +12,8 @@
  *                is the table of verified pairs
  *   certificate, key     PEM texts: login, smtp (absent: no TLS)
  *   public_key           login, smtp, state
- *   private_key          jobs
- *   verified_key         login: of that table
+ *   private_keys         jobs: array of {key}, newest first
+ *   verified_key         login: of the table of verified pairs
  *   local_password       login, jobs: of conf->local.master_user (absent: none)
  *
  * Later, master -> role: "drain" (end when the last session has ended); and
@@ -26,7 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "account/seal.h"
+#include "account/keyring.h"
 #include "base/channel.h"
 #include "base/conf.h"
 #include "base/err.h"
@@ -63,7 +63,7 @@ struct role {
     uint8_t public_key[SEAL_KEY_SIZE];
     bool has_verified_key;
     uint8_t verified_key[SEAL_KEY_SIZE];
-    struct secret private_key;    /* empty unless given */
+    struct keyring keys;          /* empty unless given */
     struct secret local_password; /* the same; of conf->local.master_user */
     struct secret certificate_pem, key_pem;
     /* called for each later message of master; set by the role */

@@ -64,7 +64,7 @@ int role_jobs_start(struct role *role, struct err *err)
     struct queue_options o = {.loop = role->loop,
                               .conf = role->conf,
                               .state_socket = role->state_socket,
-                              .private_key = &role->private_key,
+                              .keys = &role->keys,
                               .local_password = &role->local_password,
                               .spawn = spawn,
                               .spawn_ctx = j};
@@ -72,7 +72,7 @@ int role_jobs_start(struct role *role, struct err *err)
     j->role = role;
     role->on_message = on_message;
     role->ctx = j;
-    if (!role->private_key.bytes)
+    if (!role->keys.count)
         return err_set(err, ERR_SETUP, "no sealing key was given");
     if (queue_start(&o, &j->queue, err) == -1)
         return -1;

@@ -403,6 +403,7 @@ static void on_tick(void *ctx)
     state_close_tick(s);
     state_jobs_tick(s);
     state_routes_tick(s);
+    state_keys_tick(s);
     prune_kept_lines(s);
     if (s->is_full && has_room(s)) {
         log_info("%s: there is room again", s->conf->state_dir);
@@ -460,6 +461,8 @@ static void on_master(void *ctx, json_t *message, int fd)
                              wire_bool(message, "alive"));
     else if (strcmp(m, "peers_known") == 0)
         s->are_peers_known = true;
+    else if (strcmp(m, "keys") == 0)
+        state_keys_take(s, message);
 }
 
 static void serve(struct state *s)

@@ -17,6 +17,7 @@
  *   state_strangers.c  who gets mail on legacy and is no account
  *   state_on_flip.c  the domain's command after a flip
  *   state_witness.c  the witness journal in the store
+ *   state_keys.c     wrapping seals to a newer key
  *   state_control.c  the control socket
  *
  * Nothing is said before it is on disk: state_send() and state_after() wait for
@@ -132,6 +133,7 @@ struct state_client {
 
 struct state_close;   /* of a domain; see state_close.c */
 struct state_command; /* of a domain, after a flip; see state_on_flip.c */
+struct state_keys;    /* see state_keys.c */
 struct state_said;    /* what waits for the commit */
 struct state_witness; /* the journal and its writer */
 typedef void state_account_fn(struct state *s, int64_t account_id);
@@ -169,10 +171,11 @@ struct state {
     struct timer *sweep;          /* owned; NULL before the first freeze */
     int64_t swept_to;             /* account id */
     struct state_close *closes;
-    struct timer *ends;  /* owned; the next trails of closed domains */
-    bool has_ends;       /* there may be such trails */
-    json_t *full_trails; /* account id -> Unix ms of the last full pass */
-    json_t *unclean;     /* account id -> passes with differences in a row */
+    struct timer *ends;      /* owned; the next trails of closed domains */
+    bool has_ends;           /* there may be such trails */
+    struct state_keys *keys; /* owned */
+    json_t *full_trails;     /* account id -> Unix ms of the last full pass */
+    json_t *unclean; /* account id -> passes with differences in a row */
 };
 
 /* --- state.c */
@@ -439,6 +442,16 @@ void state_witness_domains(struct state *s, const char *only);
 /* The db is older than the store in what it says of this address: that is told
    to nobody. */
 bool state_witness_refuses(const struct state *s, const char *address);
+
+/* --- state_keys.c */
+/* Master has these sealing keys now: "keys" of account/wire.h. */
+void state_keys_take(struct state *s, const json_t *message);
+/* Whether a seal that comes now can be opened later. */
+bool state_keys_knows(struct state *s, const struct seal *seal);
+void state_keys_rewrapped(struct state *s, const json_t *message);
+void state_keys_tick(struct state *s);
+/* How far a rotation is. New reference. */
+json_t *state_keys_json(struct state *s);
 
 /* --- state_control.c */
 void state_control_accept_take(struct state *s, int fd);

@@ -148,6 +148,8 @@ static void on_message(void *ctx, json_t *message, int fd)
         state_jobs_progress(s, peer, message);
     else if (strcmp(m, "done") == 0)
         state_jobs_done(s, peer, message);
+    else if (strcmp(m, "rewrapped") == 0)
+        state_keys_rewrapped(s, message);
 }
 
 void state_peers_accept_take(struct state *s, int fd)

@@ -194,6 +194,19 @@ int db_set_scratch(struct db *db, struct err *err)
                       err);
 }
 
+int db_checkpoint(struct db *db, struct err *err)
+{
+    int status;
+
+    sqlite3_busy_timeout(db->sqlite, 0);
+    status = sqlite3_wal_checkpoint_v2(db->sqlite, NULL,
+                                       SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(db->sqlite, BUSY_MS);
+    if (status == SQLITE_BUSY || status == SQLITE_LOCKED)
+        return 0;
+    return status == SQLITE_OK ? 1 : fail(db, "checkpoint", err);
+}
+
 int db_set_read_only(struct db *db, bool is_read_only, struct err *err)
 {
     db->is_read_only = is_read_only;

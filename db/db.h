@@ -92,6 +92,10 @@ int db_set_sync(struct db *db, enum db_sync sync, struct err *err);
 /* For a file that is made anew and brought to disk as a whole: nothing is
    synced, and much is kept in memory. */
 int db_set_scratch(struct db *db, struct err *err);
+/* Bring what the log holds into the file, and empty the log: what was wiped is
+   in neither then. 1 done; 0: somebody is reading, try again; -1 error. Not in
+   a transaction. */
+int db_checkpoint(struct db *db, struct err *err);
 /* While its disk is full: what would write fails with ERR_RETRY, reading goes
    on. Not in a transaction. */
 int db_set_read_only(struct db *db, bool is_read_only, struct err *err);

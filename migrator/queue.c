@@ -24,6 +24,7 @@
 #include "migrator/job.h"
 #include "migrator/job_passwords.h"
 #include "migrator/report.h"
+#include "migrator/rewrap.h"
 
 #define QUEUE_URGENT_SLOTS 4
 #define QUEUE_HEARTBEAT_MS 2000
@@ -64,7 +65,7 @@ struct queue {
     struct loop *loop;
     const struct conf *conf;
     char *state_socket; /* owned */
-    struct secret private_key;
+    struct keyring keys;
     struct secret local_password; /* empty: local has no master user */
     queue_spawn_fn *spawn;
     void *spawn_ctx;
@@ -569,6 +570,15 @@ static void queue_on_cancel(struct queue *q, int64_t job)
         }
 }
 
+static void queue_on_keys(struct queue *q, const char *word,
+                          const json_t *message)
+{
+    if (strcmp(word, "rewrap") == 0)
+        channel_send_take(q->state, rewrap_answer(&q->keys, message), -1);
+    else if (strcmp(word, "forget_keys") == 0)
+        keyring_keep_newest(&q->keys);
+}
+
 static void queue_on_state_message(void *ctx, json_t *message, int fd)
 {
     struct queue *q = ctx;
@@ -584,6 +594,8 @@ static void queue_on_state_message(void *ctx, json_t *message, int fd)
         queue_on_cancel(q, wire_int(message, "job", 0));
     else if (strcmp(word, "wake") == 0)
         queue_lease(q);
+    else if (rewrap_is_newest(&q->keys, message))
+        queue_on_keys(q, word, message);
 }
 
 /* Whoever leased the jobs is gone, and with him the leases. */
@@ -672,9 +684,8 @@ int queue_start(const struct queue_options *options, struct queue **out,
     q->loop = options->loop;
     q->conf = conf;
     q->state_socket = mem_dup_text(options->state_socket);
-    secret_init(&q->private_key);
-    secret_set(&q->private_key, options->private_key->bytes,
-               options->private_key->length);
+    keyring_init(&q->keys);
+    keyring_copy(&q->keys, options->keys);
     secret_init(&q->local_password);
     if (options->local_password != NULL && conf->local.master_user != NULL)
         secret_set(&q->local_password, options->local_password->bytes,
@@ -720,7 +731,7 @@ void queue_free(struct queue **queue)
         q->errands = e->next;
         errand_free(e);
     }
-    secret_wipe(&q->private_key);
+    keyring_release(&q->keys);
     secret_wipe(&q->local_password);
     free(q->state_socket);
     free(q);

@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "account/keyring.h"
 #include "base/conf.h"
 #include "base/err.h"
 #include "base/loop.h"
@@ -39,7 +40,7 @@ struct queue_options {
     struct loop *loop;
     const struct conf *conf;          /* borrowed for the life of the queue */
     const char *state_socket;         /* path of the state process's socket */
-    const struct secret *private_key; /* of the node; copied */
+    const struct keyring *keys; /* of the installation; copied */
     const struct secret *local_password; /* of conf->local.master_user; copied;
                                             NULL or empty: none */
     queue_spawn_fn *spawn;

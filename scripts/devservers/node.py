@@ -28,6 +28,7 @@ local:
   lmtp: lmtp://127.0.0.1:{local_lmtp}
   master_user: mailhaul
   master_password_file: {dir}/local-master
+secrets: {{key: {dir}/keys/mailhaul.key}}
 store:
   type: maildir
   path: "{store}/{{domain}}/{{local}}/Maildir"
