@@ -49,6 +49,7 @@
  *   done     job, kind (err kind or "none"), text, and the report of
  *            migrator/report.h as an object; for hash: hash, match,
  *            and credential, of, known as they came
+ *   rewrapped  seals (array of {place, id, was, key; or lost})
  * admin -> state
  *   hello    role ("admin"), pid
  *   metrics  id                                -> metrics
@@ -68,10 +69,17 @@
  *            of kind hash: key, blob, credential, of, hashes, known
  *   cancel   job                               end its worker, then done
  *
+ *   rewrap   newest (id), seals (array of {place, id, address, key, blob})
+ *                                              by who has that newest key
+ *   forget_keys  newest (id)                   older ones are not needed
+ *
  * master -> state
  *   peer     role, pid, alive (bool)           every login and smtp process
  *                                              that runs or drains
  *   peers_known                                the list is complete now
+ *   keys     public_key, ids (array of {id})   of the sealing keys, newest first
+ * state -> master
+ *   old_keys_unused  newest (id)               no seal needs an older one
  * master -> each role
  *   role     first: what the role may know; see daemon/role.h
  *   drain    end when the last session or job has ended

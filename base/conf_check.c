@@ -386,8 +386,8 @@ int conf_check(const struct conf *conf, const char *text, struct err *err)
     const struct check c = {conf, text, err};
 
     if (check_top(&c) == -1 || check_tls(&c) == -1 || check_listen(&c) == -1 ||
-        check_local(&c) == -1 || check_secrets(&c) == -1 || check_numbers(&c) == -1 ||
-        check_words(&c) == -1)
+        check_local(&c) == -1 || check_secrets(&c) == -1 ||
+        check_numbers(&c) == -1 || check_words(&c) == -1)
         return -1;
     return 0;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "account/keyring.h"
 #include "account/seal.h"
 #include "base/conf.h"
 #include "base/err.h"
@@ -47,6 +48,12 @@ int cli_become_user(const struct conf *conf, struct err *err);
 int cli_seal_secret(const struct cli *cli, const char *path, const char *name,
                     json_t *object, struct err *err);
 
+/* --- key.c */
+/* Write the public half of the newest key to where commands and roles find it:
+   state_dir/seal.pub. */
+int cli_publish_key(const struct conf *conf, const struct keyring *ring,
+                    struct err *err);
+
 /* --- print.c */
 /* What is wrong: to stderr, or as the document {"error", "kind"}. Returns
    CLI_BAD. */
@@ -71,6 +78,7 @@ const char *cli_bar(double share, int width);
 
 /* --- the subcommands; request holds cmd and the arguments */
 typedef int cli_run_fn(struct cli *cli, json_t *request);
+cli_run_fn cli_key_show, cli_key_rotate;
 cli_run_fn cli_freeze, cli_thaw, cli_domain_admit;
 cli_run_fn cli_domain_close, cli_domain_reopen, cli_domain_strangers;
 cli_run_fn cli_init, cli_domain_add, cli_domain_set, cli_domain_list,

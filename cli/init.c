@@ -5,7 +5,6 @@
 #include "cli/cli.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <libgen.h>
 #include <pwd.h>
@@ -61,30 +60,12 @@ static int make_folder(struct init *in, char *path, mode_t mode, uid_t uid,
     return rc;
 }
 
-static int write_file(struct init *in, const char *name, mode_t mode,
-                      const void *bytes, size_t length, struct err *err)
-{
-    char *path = conf_state_path(in->conf, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    int rc = 0;
-
-    if (fd == -1 || write(fd, bytes, length) != (ssize_t)length ||
-        fchmod(fd, mode) == -1 || fsync(fd) == -1)
-        rc = err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
-    else
-        json_array_append_new(in->created, json_string(path));
-    if (fd != -1)
-        close(fd);
-    free(path);
-    return rc;
-}
-
 static int make_key_file(struct init *in, const char *path,
                          struct keyring *ring, struct err *err)
 {
     char *copy = mem_dup_text(path);
-    int rc = make_folder(in, mem_dup_text(dirname(copy)), 0700, KEEP,
-                         (gid_t)-1, err);
+    int rc = make_folder(in, mem_dup_text(dirname(copy)), 0700, KEEP, (gid_t)-1,
+                         err);
 
     free(copy);
     if (rc == 0)
@@ -101,20 +82,20 @@ static int make_key_file(struct init *in, const char *path,
 static int make_keys(struct init *in, struct err *err)
 {
     char *path = conf_key_path(in->conf);
-    uint8_t public_key[SEAL_KEY_SIZE];
+    char *public_path = conf_state_path(in->conf, "seal.pub");
+    bool was_there = access(public_path, F_OK) == 0;
     struct keyring ring;
-    bool is_there = access(path, F_OK) == 0;
     int rc;
 
     keyring_init(&ring);
-    rc = is_there ? keyring_read(&ring, path, err)
-                  : make_key_file(in, path, &ring, err);
+    rc = access(path, F_OK) == 0 ? keyring_read(&ring, path, err)
+                                 : make_key_file(in, path, &ring, err);
     if (rc == 0)
-        rc = keyring_public(&ring, public_key, err);
-    if (rc == 0 && !is_public_there(in, public_key))
-        rc = write_file(in, "seal.pub", 0644, public_key, sizeof(public_key),
-                        err);
+        rc = cli_publish_key(in->conf, &ring, err);
+    if (rc == 0 && !was_there)
+        json_array_append_new(in->created, json_string(public_path));
     keyring_release(&ring);
+    free(public_path);
     free(path);
     return rc;
 }

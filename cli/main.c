@@ -97,6 +97,10 @@ static const struct cli_option cutover_options[] = {
     {"now", OPTION_FLAG, "also on a day of the blackout"},
     {NULL, OPTION_FLAG, NULL}};
 
+static const struct cli_option rotate_options[] = {
+    {"wait", OPTION_FLAG, "until the old key is gone"},
+    {NULL, OPTION_FLAG, NULL}};
+
 static const struct cli_option import_options[] = {
     {"dry-run", OPTION_FLAG, "print the differences, change nothing"},
     {"partial", OPTION_FLAG, "apply the good lines though others are bad"},
@@ -224,6 +228,11 @@ static const struct cli_command commands[] = {
      "address", 1, 1, cli_account_show},
     {"account remove", "ADDRESS", "forget an account that legacy serves",
      no_options, "address", 1, 1, cli_remove},
+    {"key show", "", "the sealing keys, and how far a rotation is", no_options,
+     NULL, 0, 0, cli_key_show},
+    {"key rotate", "[--wait]",
+     "seal to a new key, wrap what is sealed anew, drop the old key",
+     rotate_options, NULL, 0, 0, cli_key_rotate},
     {"account import", "FILE [--dry-run] [--partial] [--encoding E]",
      "make accounts what a list says of them", import_options, "file", 1, 1,
      cli_account_import},

@@ -267,8 +267,7 @@ static void start_slot(void *ctx)
     if (slot->kind == CHILD_STATE) {
         tell_keys(m);
         announce_all(m);
-    }
-    else
+    } else
         announce(m, slot->child, true);
 }
 

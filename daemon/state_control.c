@@ -259,6 +259,8 @@ static void run(struct state_client *client, uid_t uid, const json_t *message)
         rc = verify_begin(client, &c, message, &err);
     else if (is_password)
         rc = password_begin(client, &c, message, &err);
+    else if (cmd && strcmp(cmd, "key show") == 0)
+        rc = (result = state_keys_json(s)) ? 0 : -1;
     else if (cmd && strcmp(cmd, "domain close") == 0)
         rc = state_close_begin(s, &c, message, &result, &err);
     else if (cmd && strcmp(cmd, "domain close progress") == 0)

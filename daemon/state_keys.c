@@ -20,17 +20,17 @@
 #include "db/counters.h"
 #include "db/seals.h"
 
-#define SLICE   200 /* rows looked at at once */
-#define SLICES  20  /* a second, where nothing is to be done */
-#define WAIT_MS 15000 /* from the last older seal until its key goes */
+#define SLICE   200   /* rows looked at at once */
+#define SLICES  20    /* a second, where nothing is to be done */
+#define WAIT_MS 5000 /* from the last older seal until its key goes */
 
 struct state_keys {
     enum keys_phase { KEYS_IDLE, KEYS_WALKING, KEYS_WAITING } phase;
     uint8_t ids[KEYRING_MAX][SEAL_ID_SIZE]; /* newest first */
     unsigned count;
     enum seal_place place;
-    int64_t after_id; /* of the place; below it all are done */
-    bool is_asked;    /* an answer of jobs is awaited */
+    int64_t after_id;           /* of the place; below it all are done */
+    bool is_asked;              /* an answer of jobs is awaited */
     int64_t asked_ms, quiet_ms; /* loop time */
     int64_t rewrapped;          /* since the walk began */
 };
@@ -60,14 +60,13 @@ void state_keys_take(struct state *s, const json_t *message)
     size_t i;
 
     s->role->has_public_key =
-        wire_bytes(message, "public_key", s->role->public_key,
-                   SEAL_KEY_SIZE) == SEAL_KEY_SIZE;
+        wire_bytes(message, "public_key", s->role->public_key, SEAL_KEY_SIZE) ==
+        SEAL_KEY_SIZE;
     k->count = 0;
     json_array_foreach(list, i, item)
     {
-        if (k->count < KEYRING_MAX &&
-            wire_bytes(item, "id", k->ids[k->count], SEAL_ID_SIZE) ==
-                SEAL_ID_SIZE)
+        if (k->count < KEYRING_MAX && wire_bytes(item, "id", k->ids[k->count],
+                                                 SEAL_ID_SIZE) == SEAL_ID_SIZE)
             k->count++;
     }
     begin_walk(s);
@@ -78,6 +77,8 @@ bool state_keys_knows(struct state *s, const struct seal *seal)
     struct state_keys *k = keys_of(s);
     uint8_t id[SEAL_ID_SIZE];
 
+    if (k->count == 0)
+        return true; /* master has not said yet */
     if (!seal_wrapped_to(seal, id))
         return false;
     for (unsigned i = 0; i < k->count; i++) {
@@ -87,7 +88,7 @@ bool state_keys_knows(struct state *s, const struct seal *seal)
             begin_walk(s); /* it may lie below where we are */
         return true;
     }
-    return k->count == 0; /* master has not said yet */
+    return false;
 }
 
 /* --- the walk */
@@ -163,9 +164,9 @@ static void walk_on(struct state *s)
     struct err err;
 
     slice.seals = json_array();
-    state_must(seals_each(s->db, k->place, k->after_id, SLICE, look_at, &slice,
-                          &err),
-               &err);
+    state_must(
+        seals_each(s->db, k->place, k->after_id, SLICE, look_at, &slice, &err),
+        &err);
     if (json_array_size(slice.seals)) {
         json_t *message = message_of(k, "rewrap");
 
@@ -270,7 +271,7 @@ json_t *state_keys_json(struct state *s)
     static const char *const words[] = {"idle", "rewrapping", "waiting"};
     const struct state_keys *k = keys_of(s);
 
-    return json_pack("{s:s,s:i,s:I}", "rotation", words[k->phase],
-                     "older_keys", k->count ? (int)k->count - 1 : 0,
-                     "rewrapped", (json_int_t)k->rewrapped);
+    return json_pack("{s:s,s:i,s:I}", "rotation", words[k->phase], "older_keys",
+                     k->count ? (int)k->count - 1 : 0, "rewrapped",
+                     (json_int_t)k->rewrapped);
 }

@@ -367,8 +367,8 @@ static void set_going(struct state *s, struct found *f)
     state_jobs_queue(s, a, &f->domain, kind, clock_unix_ms());
 }
 
-static bool may_learn(const json_t *message, const struct found *f,
-                      struct seal *seal)
+static bool may_learn(struct state *s, const json_t *message,
+                      const struct found *f, struct seal *seal)
 {
     const char *user = wire_text(message, "legacy_user");
     struct err err;
@@ -378,6 +378,10 @@ static bool may_learn(const json_t *message, const struct found *f,
         return false;
     if (wire_seal(message, seal, &err) == -1) {
         log_error("learn %s: %s", f->name.address, err.text);
+        return false;
+    }
+    if (!state_keys_knows(s, seal)) {
+        log_warn("learn %s: sealed to a key that is gone", f->name.address);
         return false;
     }
     return true;
@@ -395,7 +399,7 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
         state_send(s, peer, answer_new(id, ROUTE_REFUSE));
         return;
     }
-    if (!s->is_full && may_learn(message, &f, &seal) && !is_refused(s, &f) &&
+    if (!s->is_full && may_learn(s, message, &f, &seal) && !is_refused(s, &f) &&
         !is_ahead_of_us(s, &f)) {
         /* asked once more: he may have been let through to legacy before a
            freeze, or together with more than the rate allows */

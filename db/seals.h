@@ -30,7 +30,7 @@ int seals_each(struct db *db, enum seal_place place, int64_t after_id,
                int limit, int (*fn)(void *ctx, const struct stored_seal *seal),
                void *ctx, struct err *err);
 /* Another wrapped key for the same blob. 1 done; 0: what is stored is not
-   *was any more, and stays; -1 error. */
+ *was any more, and stays; -1 error. */
 int seal_rewrapped(struct db *db, const struct stored_seal *was,
                    const uint8_t *wrapped, size_t length, struct err *err);
 

@@ -38,8 +38,8 @@ typedef void queue_spawn_fn(void *ctx, int64_t request);
 
 struct queue_options {
     struct loop *loop;
-    const struct conf *conf;          /* borrowed for the life of the queue */
-    const char *state_socket;         /* path of the state process's socket */
+    const struct conf *conf;    /* borrowed for the life of the queue */
+    const char *state_socket;   /* path of the state process's socket */
     const struct keyring *keys; /* of the installation; copied */
     const struct secret *local_password; /* of conf->local.master_user; copied;
                                             NULL or empty: none */

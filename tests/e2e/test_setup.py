@@ -190,15 +190,15 @@ def test_a_ledger_of_a_newer_version_stops_its_account_only(world):
 def test_without_a_key_nothing_starts(make_world):
     world = make_world(run=False, local_only=True)
     world.node.cli("init")
-    key = world.folder / "state" / "seal.key"
+    key = world.folder / "keys" / "mailhaul.key"
     kept = key.read_bytes()
-    for wrong in (None, b"", kept[:-1]):
+    for wrong in (None, b"", kept[:-2]):
         key.unlink(missing_ok=True)
         if wrong is not None:
             key.write_bytes(wrong)
         done = run("mailhauld", world.node.conf, "--foreground")
         assert done.returncode != 0
-        assert "seal.key" in done.stderr, done.stderr
+        assert "mailhaul.key" in done.stderr, done.stderr
 
 
 RESTARTS = {"state_dir": ("state_dir: ", "state_dir: /nowhere"),

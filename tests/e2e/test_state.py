@@ -3,6 +3,7 @@ smtp and jobs: who is served by whom, the flip step by step, what a kill leaves
 behind, and the administrator's commands."""
 
 import base64
+import hashlib
 import json
 import os
 import pathlib
@@ -26,6 +27,7 @@ roles: [state]
 log: {{level: debug, to: stderr}}
 store: {{type: maildir, path: "{dir}/mail/{{domain}}/{{local}}/Maildir"}}
 provision: {{dovecot: dovecot/auth.db}}
+secrets: {{key: {dir}/keys/mailhaul.key}}
 jobs: {{workers: 4, per_host: 8, delta_seconds: 1, retry_seconds: 1}}
 """
 
@@ -102,6 +104,8 @@ class Login(Peer):
     def __init__(self, daemon, pid):
         super().__init__(daemon.state / "state.sock")
         self.ids = 0
+        public = (daemon.state / "seal.pub").read_bytes()
+        self.key = b"\2" + hashlib.sha256(public).digest()[:4] + bytes(92)
         self.send(m="hello", role=self.role, pid=pid)
 
     def ask(self, name, service="login"):
@@ -116,7 +120,7 @@ class Login(Peer):
         self.ids += 1
         self.send(m="learn", id=self.ids, name=name, legacy_user=name,
                   via="imap", prefix="", separator="/",
-                  key=base64.b64encode(bytes(93)).decode(),
+                  key=base64.b64encode(self.key).decode(),
                   blob=base64.b64encode(bytes(60)).decode())
         return self.ids
 

@@ -38,7 +38,7 @@ struct stage {
     struct loop *loop;
     struct timer *tick;
     struct conf conf;
-    struct secret private_key;
+    struct keyring keys;
     struct seal seal;
     struct queue *queue;
     int listen_fd;
@@ -180,12 +180,23 @@ static void expect_done(struct stage *s, int64_t id, const char *kind)
     assert_string_equal(wire_text(done, "kind"), kind);
 }
 
+static void start_queue(struct stage *s)
+{
+    const struct queue_options options = {.loop = s->loop,
+                                          .conf = &s->conf,
+                                          .state_socket = s->socket_path,
+                                          .keys = &s->keys,
+                                          .spawn = on_spawn,
+                                          .spawn_ctx = s};
+
+    assert_int_equal(queue_start(&options, &s->queue, NULL), 0);
+}
+
 static int set_up(void **state)
 {
     struct stage *s = mem_alloc(sizeof *s);
     uint8_t public_key[SEAL_KEY_SIZE];
     struct secret password;
-    struct queue_options options = {0};
 
     log_open("/dev/null", LOG_LEVEL_DEBUG, "test", NULL);
     snprintf(s->dir, sizeof s->dir, "/tmp/mailhaul-queue-XXXXXX");
@@ -200,7 +211,9 @@ static int set_up(void **state)
     s->conf.jobs.workers = 1;
     s->conf.hash.scheme = (char *)"SHA512-CRYPT";
     s->conf.hash.cost = 1000;
-    assert_int_equal(seal_make_keys(public_key, &s->private_key, NULL), 0);
+    keyring_init(&s->keys);
+    assert_int_equal(keyring_add(&s->keys, NULL), 0);
+    assert_int_equal(keyring_public(&s->keys, public_key, NULL), 0);
     secret_init(&password);
     secret_set(&password, "pw-anna", 7);
     assert_int_equal(seal_close(public_key, ADDRESS, &password, &s->seal, NULL),
@@ -210,13 +223,7 @@ static int set_up(void **state)
     assert_true(s->listen_fd >= 0);
     s->accept = watch_new(s->loop, s->listen_fd, on_accept, s);
     watch_want(s->accept, true, false);
-    options.loop = s->loop;
-    options.conf = &s->conf;
-    options.state_socket = s->socket_path;
-    options.private_key = &s->private_key;
-    options.spawn = on_spawn;
-    options.spawn_ctx = s;
-    assert_int_equal(queue_start(&options, &s->queue, NULL), 0);
+    start_queue(s);
     *state = s;
     return 0;
 }
@@ -232,7 +239,7 @@ static int tear_down(void **state)
     close(s->listen_fd);
     timer_free(&s->tick);
     loop_free(&s->loop);
-    secret_wipe(&s->private_key);
+    keyring_release(&s->keys);
     unlink(s->socket_path);
     rmdir(s->dir);
     free(s);
@@ -380,6 +387,65 @@ static void test_a_seal_of_somebody_else_is_a_setup_error(void **state)
     assert_int_equal(s->spawns, 0);
 }
 
+/* Legacy's next good login brings the password again. */
+static void test_a_seal_of_a_key_that_is_gone_counts_as_refused(void **state)
+{
+    struct stage *s = *state;
+
+    expect(s, &s->state, "lease");
+    s->seal.wrapped_key[1] ^= 1;
+    give_job(s, 12, "initial");
+    expect_done(s, 12, "denied");
+    assert_int_equal(s->spawns, 0);
+}
+
+static json_t *rewrap_message(const struct stage *s, const struct keyring *ring)
+{
+    json_t *item =
+        json_pack("{s:i,s:i,s:s}", "place", 0, "id", 7, "address", ADDRESS);
+    json_t *m = json_pack("{s:s,s:[o]}", "m", "rewrap", "seals", item);
+    uint8_t id[SEAL_ID_SIZE];
+
+    wire_put_seal(item, &s->seal);
+    keyring_id(ring, 0, id);
+    wire_put_bytes(m, "newest", id, sizeof id);
+    return m;
+}
+
+static void test_a_seal_is_wrapped_anew_by_who_has_the_newest_key(void **state)
+{
+    struct stage *s = *state;
+    struct keyring newer;
+    const json_t *m, *item;
+    struct seal seal = s->seal;
+    struct secret password;
+
+    expect(s, &s->state, "lease");
+    keyring_init(&newer);
+    assert_int_equal(keyring_add(&newer, NULL), 0);
+    /* a newer key that we do not have: another process is meant */
+    channel_send_take(s->state.channel, rewrap_message(s, &newer), -1);
+    secret_set(&newer.keys[1], s->keys.keys[0].bytes, SEAL_KEY_SIZE);
+    newer.count = 2;
+    keyring_copy(&s->keys, &newer);
+    queue_free(&s->queue);
+    start_queue(s);
+    expect(s, &s->state, "lease");
+    channel_send_take(s->state.channel, rewrap_message(s, &newer), -1);
+    m = expect(s, &s->state, "rewrapped");
+    item = json_array_get(json_object_get(m, "seals"), 0);
+    assert_int_equal(wire_int(item, "id", 0), 7);
+    assert_int_equal(
+        wire_bytes(item, "key", seal.wrapped_key, sizeof seal.wrapped_key),
+        SEAL_WRAPPED_SIZE);
+    keyring_keep_newest(&newer);
+    secret_init(&password);
+    assert_int_equal(keyring_open(&newer, ADDRESS, &seal, &password, NULL), 0);
+    assert_string_equal(password.bytes, "pw-anna");
+    secret_wipe(&password);
+    keyring_release(&newer);
+}
+
 static void on_drained(void *ctx)
 {
     ((struct stage *)ctx)->is_drained = true;
@@ -463,6 +529,8 @@ int main(void)
         PLAYED(test_state_gone_ends_the_workers_and_it_comes_back),
         PLAYED(test_a_hash_is_made_beside_the_loop),
         PLAYED(test_a_seal_of_somebody_else_is_a_setup_error),
+        PLAYED(test_a_seal_of_a_key_that_is_gone_counts_as_refused),
+        PLAYED(test_a_seal_is_wrapped_anew_by_who_has_the_newest_key),
         PLAYED(test_a_drain_ends_with_the_last_worker),
         cmocka_unit_test(test_a_ledger_has_its_own_directory_for_any_address),
         cmocka_unit_test(test_hashes_have_a_salt_and_refuse_unknown_schemes),

@@ -1,0 +1,203 @@
+/*
+ * mailhaul key ...: the sealing keys of the installation. Their file is read
+ * and written here, as whoever runs the command may; a daemon that runs is told
+ * by SIGHUP, as for any other change of what master reads.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "account/wire.h"
+
+#define POLL_MICROS 300000
+
+int cli_publish_key(const struct conf *conf, const struct keyring *ring,
+                    struct err *err)
+{
+    uint8_t public_key[SEAL_KEY_SIZE];
+    char *path = conf_state_path(conf, "seal.pub");
+    char *part = conf_state_path(conf, "seal.pub.part");
+    int fd, rc = keyring_public(ring, public_key, err);
+
+    if (rc == 0) {
+        fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+                  0644);
+        if (fd == -1 || fchmod(fd, 0644) == -1 ||
+            write(fd, public_key, sizeof(public_key)) !=
+                (ssize_t)sizeof(public_key) ||
+            fsync(fd) == -1 || rename(part, path) == -1)
+            rc = err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+        if (fd != -1)
+            close(fd);
+    }
+    free(part);
+    free(path);
+    return rc;
+}
+
+/* The daemon's pid, 0 if none runs: who runs holds the lock on its file. */
+static pid_t daemon_pid(const struct conf *conf)
+{
+    char *path = conf_state_path(conf, "mailhauld.pid");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char text[16] = "";
+    long pid = 0;
+
+    if (fd != -1 && flock(fd, LOCK_SH | LOCK_NB) == -1 &&
+        read(fd, text, sizeof(text) - 1) > 0)
+        pid = strtol(text, NULL, 10);
+    if (fd != -1)
+        close(fd);
+    free(path);
+    return pid > 1 ? (pid_t)pid : 0;
+}
+
+static int add_key(const struct conf *conf, const char *path,
+                   unsigned *count_out, struct err *err)
+{
+    struct keyring ring;
+    int rc;
+
+    keyring_init(&ring);
+    rc = keyring_read(&ring, path, err);
+    if (rc == 0)
+        rc = keyring_add(&ring, err);
+    if (rc == 0)
+        rc = keyring_write(&ring, path, err);
+    if (rc == 0)
+        rc = cli_publish_key(conf, &ring, err);
+    *count_out = ring.count;
+    keyring_release(&ring);
+    return rc;
+}
+
+/* --- what is there */
+
+static json_t *key_ids(const char *path, struct err *err)
+{
+    json_t *ids = json_array();
+    struct keyring ring;
+
+    keyring_init(&ring);
+    if (keyring_read(&ring, path, err) == -1) {
+        json_decref(ids);
+        return NULL;
+    }
+    for (unsigned i = 0; i < ring.count; i++) {
+        uint8_t id[SEAL_ID_SIZE];
+
+        keyring_id(&ring, i, id);
+        json_array_append_new(
+            ids, json_sprintf("%02x%02x%02x%02x", id[0], id[1], id[2], id[3]));
+    }
+    keyring_release(&ring);
+    return ids;
+}
+
+static json_t *describe(struct cli *cli, struct err *err)
+{
+    char *path = conf_key_path(cli->conf);
+    json_t *request = json_pack("{s:s}", "cmd", "key show");
+    json_t *ids = key_ids(path, err), *result = NULL, *state = NULL;
+
+    if (ids) {
+        result = json_pack("{s:s,s:o}", "file", path, "keys", ids);
+        if (daemon_pid(cli->conf) &&
+            cli_call(cli, request, &state, NULL) == 0) {
+            json_object_update(result, state);
+            json_decref(state);
+        } else {
+            json_object_set_new(result, "rotation", json_string("unknown"));
+        }
+    }
+    json_decref(request);
+    free(path);
+    return result;
+}
+
+static void print_keys(const json_t *result)
+{
+    const json_t *keys = json_object_get(result, "keys"), *id;
+    size_t i;
+
+    printf("%s\n", cli_text(result, "file"));
+    json_array_foreach(keys, i, id)
+        printf("  %s  %s\n", json_string_value(id),
+               i == 0 ? "seals" : "opens what was sealed before");
+    if (json_array_size(keys) > 1)
+        printf("  rotation: %s, %lld seals wrapped anew\n",
+               cli_text(result, "rotation"),
+               (long long)wire_int(result, "rewrapped", 0));
+}
+
+static int show(struct cli *cli)
+{
+    struct err err;
+    json_t *result = describe(cli, &err);
+
+    if (!result)
+        return cli_complain(cli, &err);
+    if (cli->is_json)
+        cli_print_json(result);
+    else
+        print_keys(result);
+    json_decref(result);
+    return CLI_GOOD;
+}
+
+int cli_key_show(struct cli *cli, json_t *request)
+{
+    (void)request;
+    return show(cli);
+}
+
+/* --- a new key */
+
+/* Until the file has the new key only. */
+static int wait_for_the_end(struct cli *cli, struct err *err)
+{
+    for (;;) {
+        char *path = conf_key_path(cli->conf);
+        json_t *ids = key_ids(path, err);
+        size_t count = json_array_size(ids);
+
+        free(path);
+        json_decref(ids);
+        if (!ids)
+            return -1;
+        if (count == 1)
+            return 0;
+        if (!daemon_pid(cli->conf))
+            return err_set(err, ERR_RETRY,
+                           "mailhauld has ended; the rotation goes on when it "
+                           "runs again");
+        usleep(POLL_MICROS);
+    }
+}
+
+int cli_key_rotate(struct cli *cli, json_t *request)
+{
+    char *path = conf_key_path(cli->conf);
+    pid_t pid = daemon_pid(cli->conf);
+    unsigned count;
+    struct err err;
+    int rc = add_key(cli->conf, path, &count, &err);
+
+    free(path);
+    if (rc == 0 && pid && kill(pid, SIGHUP) == -1)
+        rc = err_set(&err, ERR_SETUP, "mailhauld[%d]: %s", (int)pid,
+                     strerror(errno));
+    if (rc == 0 && wire_bool(request, "wait"))
+        rc = pid ? wait_for_the_end(cli, &err)
+                 : err_set(&err, ERR_RETRY,
+                           "mailhauld does not run: the old key goes when it "
+                           "has");
+    return rc == -1 ? cli_complain(cli, &err) : show(cli);
+}
