@@ -162,7 +162,8 @@ class Jobs(Peer):
     def delta(self, messages=3):
         job = self.take("delta")
         self.done(job, folders=2, messages=messages, bytes=messages * 100,
-                  messages_total=messages, bytes_total=messages * 100)
+                  messages_total=messages, bytes_total=messages * 100,
+                  is_verified=True, is_local_ready=True)
         return job
 
 
@@ -302,7 +303,7 @@ def test_flip_waits_for_every_peer_and_releases(daemon):
     assert final["epoch"] == 2
     assert smtp.silent("answer", 0.3)
     jobs.done(final, folders=2, messages=3, bytes=300, messages_total=3,
-              bytes_total=300)
+              bytes_total=300, is_verified=True)
     assert login.expect("release")["epoch"] == 2
     answer = smtp.expect("answer", id=waiting)
     assert answer["epoch"] == 3 and "local" in answer["answer"]
@@ -330,7 +331,8 @@ def test_flip_that_local_could_not_be_told_of_is_told_later(daemon):
     waiting = smtp.ask("u@a.test", "mail")
     login.quiet(hold)
     smtp.quiet(smtp.expect("hold"))
-    jobs.done(jobs.take("final"), folders=2, messages=3)
+    jobs.done(jobs.take("final"), folders=2, messages=3,
+              is_verified=True)
     assert smtp.expect("answer", id=waiting)["answer"] == "unavailable"
     shown = daemon.show("u@a.test")
     assert shown["route"] == "local" and not shown["provisioned"]
@@ -344,7 +346,8 @@ def test_local_that_lost_its_accounts_is_told_of_them_again(daemon):
     login.expect("answer", id=login.learn("u@a.test"))
     jobs.copy()
     login.quiet(login.expect("hold"))
-    jobs.done(jobs.take("final"), folders=2, messages=3)
+    jobs.done(jobs.take("final"), folders=2, messages=3,
+              is_verified=True)
     daemon.wait_for("u@a.test", provisioned=True)
     auth = sqlite3.connect(daemon.state / "dovecot" / "auth.db",
                            isolation_level=None)
@@ -380,7 +383,8 @@ def test_trail_that_legacy_refuses_keeps_the_password_and_goes_on(daemon):
     login.expect("answer", id=login.learn("u@a.test"))
     jobs.copy()
     login.quiet(login.expect("hold"))
-    jobs.done(jobs.take("final"), folders=2, messages=3)
+    jobs.done(jobs.take("final"), folders=2, messages=3,
+              is_verified=True)
     began = time.time()
     jobs.done(jobs.take("trail"), kind="denied", text="overloaded")
     shown = daemon.wait_for("u@a.test", last_error_kind="denied")
