@@ -17,9 +17,11 @@
 #include "db/credentials.h"
 #include "db/domain_secrets.h"
 
-#define PENDING_MAX 4  /* whose hashes are being made, an account */
-#define STAMP_SIZE  33 /* of a wrapped key: its own ephemeral key */
-#define DAY_MS      (24 * 60 * 60 * 1000LL)
+#define PENDING_MAX 4 /* whose hashes are being made, an account */
+#define STAMP_SIZE                                                             \
+    13 /* of a sealed password: version and nonce; the key                     \
+          around it may be wrapped anew meanwhile */
+#define DAY_MS (24 * 60 * 60 * 1000LL)
 
 static const char no_hash[] = LIFECYCLE_NO_HASH;
 
@@ -132,7 +134,7 @@ static void put_to_hash(struct state *s, const struct account *a,
         return;
     put_stored(message, &seal);
     json_object_set_new(message, "credential", json_integer(credential));
-    wire_put_bytes(message, "of", seal.wrapped_key, STAMP_SIZE);
+    wire_put_bytes(message, "of", seal.blob, STAMP_SIZE);
     put_hashes(s, a, message);
 }
 
@@ -446,7 +448,7 @@ static bool is_of_today(struct state *s, const struct account *a,
            wanted == wire_int(message, "credential", 0) &&
            seal_of(s, a, wanted, &seal) &&
            wire_bytes(message, "of", stamp, sizeof(stamp)) == STAMP_SIZE &&
-           memcmp(stamp, seal.wrapped_key, STAMP_SIZE) == 0;
+           memcmp(stamp, seal.blob, STAMP_SIZE) == 0;
 }
 
 static void note_refusal(struct state *s, struct account *a, int64_t credential,

@@ -16,7 +16,7 @@ static int copy_text(const json_t *message, const char *field, char *out,
                : -1;
 }
 
-static int open_seal(const struct secret *private_key, const json_t *message,
+static int open_seal(const struct keyring *keys, const json_t *message,
                      const char *name, struct secret *out, struct err *err)
 {
     struct seal seal;
@@ -24,16 +24,15 @@ static int open_seal(const struct secret *private_key, const json_t *message,
 
     if (wire_seal(message, &seal, err) == -1)
         return -1;
-    result = seal_open(private_key, name, &seal, out, err);
+    result = keyring_open(keys, name, &seal, out, err);
     explicit_bzero(&seal, sizeof seal);
     return result;
 }
 
 /* The domain's master user opens every mailbox; users' own passwords are then
    looked at only, see job_take_more(). */
-static int job_take_master(const struct secret *private_key,
-                           const json_t *message, struct migration_job *job,
-                           struct err *err)
+static int job_take_master(const struct keyring *keys, const json_t *message,
+                           struct migration_job *job, struct err *err)
 {
     const char *domain = strrchr(job->address, '@');
     const char *names[] = {"master_user", "master_login"};
@@ -43,15 +42,15 @@ static int job_take_master(const struct secret *private_key,
     for (int i = 0; i < 2; i++)
         if (copy_text(message, names[i], outs[i], sizes[i]) == -1)
             return err_set(err, ERR_SETUP, "%s is too long", names[i]);
-    return open_seal(private_key, json_object_get(message, "master"),
+    return open_seal(keys, json_object_get(message, "master"),
                      domain == NULL ? "" : domain + 1, &job->password, err);
 }
 
-static int job_take_more(const struct secret *private_key,
-                         const json_t *message, struct migration_job *job,
-                         struct err *err)
+static int job_take_more(const struct keyring *keys, const json_t *message,
+                         struct migration_job *job, struct err *err)
 {
     const json_t *entry;
+    struct err problem;
     size_t i;
 
     json_array_foreach(json_object_get(message, "more"), i, entry)
@@ -62,20 +61,20 @@ static int job_take_more(const struct secret *private_key,
             break;
         more = &job->more[job->more_count];
         more->credential = wire_int(entry, "credential", 0);
-        if (open_seal(private_key, entry, job->address, &more->secret, err) ==
-            -1)
-            return -1;
-        job->more_count++;
+        if (open_seal(keys, entry, job->address, &more->secret, &problem) == 0)
+            job->more_count++;
+        else if (problem.kind != ERR_DENIED) /* not merely a key that is gone */
+            return err_set(err, problem.kind, "%s", problem.text);
     }
     return 0;
 }
 
-int job_passwords_take(const json_t *message, const struct secret *private_key,
+int job_passwords_take(const json_t *message, const struct keyring *keys,
                        struct migration_job *job, struct err *err)
 {
     if (job->kind != JOB_HASH && json_object_get(message, "master") != NULL) {
-        if (job_take_master(private_key, message, job, err) == -1 ||
-            job_take_more(private_key, message, job, err) == -1)
+        if (job_take_master(keys, message, job, err) == -1 ||
+            job_take_more(keys, message, job, err) == -1)
             return -1;
         if (job->more_count > 0) /* for local; its master goes before */
             secret_set(&job->local_password, job->more[0].secret.bytes,
@@ -83,10 +82,9 @@ int job_passwords_take(const json_t *message, const struct secret *private_key,
         return 0;
     }
     if (wire_text(message, "blob") != NULL &&
-        open_seal(private_key, message, job->address, &job->password, err) ==
-            -1)
+        open_seal(keys, message, job->address, &job->password, err) == -1)
         return -1;
-    if (job_take_more(private_key, message, job, err) == -1)
+    if (job_take_more(keys, message, job, err) == -1)
         return -1;
     if (wire_text(message, "blob") != NULL || migration_job_next_password(job))
         return 0;

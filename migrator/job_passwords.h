@@ -7,13 +7,14 @@
 
 #include <jansson.h>
 
+#include "account/keyring.h"
 #include "base/err.h"
 #include "base/secret.h"
 #include "migrator/job.h"
 
 /* job has its kind and address already, and no password. ERR_SETUP if there is
-   none for it, or one that the key does not open. */
-int job_passwords_take(const json_t *message, const struct secret *private_key,
+   none for it, or ERR_DENIED for one whose key is gone. */
+int job_passwords_take(const json_t *message, const struct keyring *keys,
                        struct migration_job *job, struct err *err);
 
 #endif

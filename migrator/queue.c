@@ -508,7 +508,7 @@ static int job_take(const struct queue *q, const json_t *message,
 {
     if (job_take_names(message, job, err) == -1)
         return -1;
-    if (job_passwords_take(message, &q->private_key, job, err) == -1)
+    if (job_passwords_take(message, &q->keys, job, err) == -1)
         return -1;
     if (job->kind == JOB_HASH)
         return 0;
