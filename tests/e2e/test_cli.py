@@ -31,7 +31,7 @@ COMMANDS = [
     "domain admit", "domain unadmit", "freeze", "thaw", "rollback",
     "account accept", "trace",
     "migrate", "status", "verify", "cutover",
-    "db check", "db backup", "db rebuild"]
+    "db check", "db backup", "db rebuild", "key show", "key rotate"]
 
 
 def run(*args, **kwargs):

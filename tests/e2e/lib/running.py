@@ -244,8 +244,9 @@ class RunningWorld(World):
             except ProcessLookupError:
                 pass
         # without master they end by themselves
-        wait_until(lambda: all(start_time(p) != t for p, t in orphans), 15,
-                   0.05, lambda: f"orphans of mailhauld: {orphans}")
+        wait_until(lambda: all(t is None or start_time(p) != t
+                               for p, t in orphans), 15, 0.05,
+                   lambda: f"orphans of mailhauld: {orphans}")
         return len(pids)
 
     def hang_up(self):
