@@ -149,7 +149,10 @@ class Jobs(Peer):
         raise TimeoutError(f"no job {kind}; kept {self.kept}")
 
     def done(self, job, kind="none", text="", **report):
-        self.send(m="done", job=job["job"], kind=kind, text=text, **report)
+        came = {key: job[key] for key in ("credential", "of", "known")
+                if key in job}
+        self.send(m="done", job=job["job"], kind=kind, text=text, **came,
+                  **report)
 
     def copy(self, messages=3):
         """Everything until the account could flip."""
