@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account/foreign_hash.h"
 #include "account/seal.h"
 #include "account/username.h"
 #include "account/wire.h"
 #include "base/mem.h"
+#include "db/credentials.h"
 #include "db/names.h"
 #include "db/profiles.h"
 
@@ -28,6 +30,7 @@ struct line {
     json_t *changes;            /* owned: {field, was, becomes} */
     struct seal seal;
     bool has_seal;
+    char hash[256]; /* "" : none is new */
 };
 
 static void line_release(struct line *l)
@@ -36,6 +39,7 @@ static void line_release(struct line *l)
     json_decref(l->names);
     json_decref(l->changes);
     explicit_bzero(&l->seal, sizeof(l->seal));
+    explicit_bzero(l->hash, sizeof(l->hash));
 }
 
 static void note(struct line *l, const char *field, const char *was,
@@ -103,13 +107,43 @@ static void take_quota(struct line *l)
     l->profile.quota_bytes = bytes;
 }
 
+/* One that local has already is no difference. */
+static int take_hash(struct line *l, const char *text, struct err *err)
+{
+    struct credential_list there = {.count = 0};
+
+    if (l->account.route != ROUTE_LEGACY)
+        return err_set(err, ERR_SETUP,
+                       "hash: its mailbox has moved already (\"account "
+                       "password\" sets one on the new side)");
+    if (foreign_hash_check(text, l->hash, sizeof(l->hash), err) == -1)
+        return -1;
+    if (l->account.id &&
+        credential_list(l->c->db, l->account.id, &there, err) == -1)
+        return -1;
+    for (size_t i = 0; i < there.count; i++)
+        if (strcmp(there.items[i].hash, l->hash) == 0) {
+            l->hash[0] = '\0';
+            return 0;
+        }
+    note(l, "hash", there.count ? "others" : "", "one more");
+    return 0;
+}
+
 static int take_password(struct line *l, struct err *err)
 {
     const char *password = wire_text(l->entry, "password");
+    const char *hash = wire_text(l->entry, "hash");
     struct account *a = &l->account;
     struct secret secret;
     int rc;
 
+    if (password && foreign_hash_is_meant(password)) {
+        hash = password;
+        password = NULL;
+    }
+    if (hash && *hash && take_hash(l, hash, err) == -1)
+        return -1;
     if (!password || !*password)
         return 0;
     if (check_text("password", password, SEAL_SECRET_MAX + 1, err) == -1)
@@ -430,6 +464,9 @@ static int write_account(struct line *l, struct err *err)
         if (account_update(l->c->db, a, err) == -1)
             return -1;
     }
+    if (l->hash[0] &&
+        foreign_hash_store(l->c->db, a->id, l->hash, l->c->now_ms, err) == -1)
+        return -1;
     if (!l->has_seal)
         return 0;
     memcpy(stored.wrapped_key, l->seal.wrapped_key, stored.wrapped_length);

@@ -1,14 +1,13 @@
 #include "cli/csv.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "account/username.h"
 #include "base/buf.h"
+#include "base/conf.h"
 
 #define FIELD_MAX 4000 /* the longest list of aliases and then some */
 
@@ -261,25 +260,12 @@ static json_t *list_value(const struct csv *c, const char *text,
 
 static json_t *bytes_value(const char *text, struct err *err)
 {
-    static const char suffixes[] = "KMGT";
-    char *end;
-    const char *suffix;
-    long long number;
+    uint64_t bytes;
 
-    errno = 0;
-    number = strtoll(text, &end, 10);
-    suffix = *end ? strchr(suffixes, *end & ~0x20) : NULL;
-    for (int i = suffix ? (int)(suffix - suffixes) + 1 : 0; i > 0; i--)
-        if (number > INT64_MAX / 1024)
-            errno = ERANGE;
-        else
-            number *= 1024;
-    if (errno || end == text || *text < '0' || *text > '9' ||
-        (*end && (!suffix || end[1]))) {
-        err_set(err, ERR_SETUP, "not a quota: %.40s", text);
-        return NULL;
-    }
-    return json_integer(number);
+    if (conf_parse_size(text, &bytes))
+        return json_integer((json_int_t)bytes);
+    err_set(err, ERR_SETUP, "not a quota: %.40s", text);
+    return NULL;
 }
 
 static json_t *value_of(const struct csv *c, const struct column *column,

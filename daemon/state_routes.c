@@ -348,8 +348,10 @@ static void set_going(struct state *s, struct found *f)
     enum job_kind kind = JOB_INITIAL;
 
     if (a->copy == COPY_NONE && /* so far only in a list */
-        state_change(s, a, EVENT_LEARNT, "first login"))
+        state_change(s, a, EVENT_LEARNT, "first login")) {
+        state_brake_taken_in(s, &f->domain);
         state_jobs_queue(s, a, &f->domain, JOB_INITIAL, clock_unix_ms());
+    }
     if (strcmp(a->last_error_kind, err_kind_name(ERR_DENIED)) != 0)
         return;
     a->last_error[0] = a->last_error_kind[0] = '\0';
@@ -365,6 +367,16 @@ static void set_going(struct state *s, struct found *f)
         return;
     }
     state_jobs_queue(s, a, &f->domain, kind, clock_unix_ms());
+}
+
+/* Who is known from a list only is taken in as somebody who is not known. */
+static bool may_begin(struct state *s, const struct found *f)
+{
+    struct found unknown = *f;
+
+    unknown.has_account = false;
+    return f->account.copy != COPY_NONE ||
+           decide(s, &unknown, SERVICE_LOGIN) == ROUTE_PROVE;
 }
 
 static bool may_learn(struct state *s, const json_t *message,
@@ -415,7 +427,7 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
             state_jobs_queue(s, &f.account, &f.domain, JOB_INITIAL,
                              clock_unix_ms());
             state_provision_later(s, f.account.id);
-        } else if (f.has_account &&
+        } else if (f.has_account && may_begin(s, &f) &&
                    state_credentials_may_learn(&f.account, &f.domain)) {
             set_going(s, &f);
             if (state_credentials_learn(s, &f.account, &f.domain, &seal,

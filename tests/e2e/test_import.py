@@ -1,5 +1,7 @@
 """Lists of accounts: account import, and migrate --csv with the same format."""
 
+import base64
+import hashlib
 import json
 import sqlite3
 import subprocess
@@ -159,6 +161,35 @@ def test_who_was_only_in_a_list_is_taken_in_by_his_login(shared_world, write):
     w.imap(user).logout()
     row = w.wait_account(user, copy="delta")
     assert row["password_state"] == "learnt" and row["group"] == "premium"
+
+
+def test_a_foreign_hash_is_taken_and_shown_to_nobody(shared_world, write):
+    w = shared_world
+    user = f"hashed@{w.settings.domain}"
+    hash_ = "{SSHA}" + base64.b64encode(hashlib.sha1(b"pwsalt").digest()
+                                        + b"salt").decode()
+    path = write(f"address;hash\n{user};{hash_}\n")
+    code, said = run(w, path)
+    assert code == 0 and hash_ not in json.dumps(said)
+    assert [c["origin"] for c in w.account(user)["credentials"]] == [
+        "imported"]
+    assert run(w, path)[1]["unchanged"] == 1
+    path = write(f"address;password\n{user};{{SSHA}}nonsense\n")
+    code, said = run(w, path)
+    assert code == 1 and "nonsense" not in json.dumps(said)
+
+
+def test_a_frozen_domain_takes_nobody_in_from_a_list(shared_world, write):
+    w = shared_world
+    user = f"user003@{w.settings.domain}"
+    assert run(w, write(f"address,group\n{user},premium\n"))[0] == 0
+    w.mailhaul("freeze")
+    w.imap(user).logout()
+    assert w.account(user)["copy"] == "none"
+    assert not w.account(user)["password_sealed"]
+    w.mailhaul("thaw")
+    w.imap(user).logout()
+    w.wait_account(user, copy="delta")
 
 
 def test_migrate_moves_who_was_imported_with_a_password(shared_world, write):
