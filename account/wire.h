@@ -77,7 +77,8 @@
  *   peer     role, pid, alive (bool)           every login and smtp process
  *                                              that runs or drains
  *   peers_known                                the list is complete now
- *   keys     public_key, ids (array of {id})   of the sealing keys, newest first
+ *   keys     public_key, ids (array of {id})   of the sealing keys, newest
+ *                                              first
  * state -> master
  *   old_keys_unused  newest (id)               no seal needs an older one
  * master -> each role

@@ -20,8 +20,8 @@
 #include "db/counters.h"
 #include "db/seals.h"
 
-#define SLICE   200   /* rows looked at at once */
-#define SLICES  20    /* a second, where nothing is to be done */
+#define SLICE   200  /* rows looked at at once */
+#define SLICES  20   /* a second, where nothing is to be done */
 #define WAIT_MS 5000 /* from the last older seal until its key goes */
 
 struct state_keys {
