@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "account/mailbox_id.h"
 #include "account/wire.h"
 #include "db/audit.h"
 #include "db/set_aside.h"
@@ -61,8 +60,8 @@ static int refuse_item(struct command *c, const struct account *a,
 {
     struct err unused;
 
-    err_set(err, ERR_SETUP,
-            "%s: \"%.80s\" is not set aside; set aside are:", a->address, item);
+    err_set(err, ERR_SETUP, "%s: \"%.80s\" is not set aside; %s", a->address,
+            item, a->set_aside == 0 ? "nothing is" : "set aside are:");
     set_aside_each(c->db, a->id, append_name, err, &unused);
     return -1;
 }
@@ -109,12 +108,6 @@ int command_account_accept(struct command *c, const json_t *args,
 
         if (!name)
             return err_set(err, ERR_SETUP, "an item is no text");
-        if (strcmp(name, MAILBOX_QUESTION) == 0) {
-            if (command_answer_identity(c, &a, &d, err) == -1 ||
-                command_audit(c, a.id, "account accept", a.address, err) == -1)
-                return -1;
-            continue;
-        }
         if (accept_item(c, &a, name, err) == -1)
             return -1;
     }

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "account/keyring.h"
 #include "account/seal.h"
@@ -17,6 +18,7 @@
 
 struct cli {
     const char *conf_path;
+    uid_t caller; /* who called, also after cli_become_user() */
     bool is_json;
     struct conf *conf; /* owned */
     int fd;            /* to state; -1: not connected */
@@ -61,6 +63,10 @@ int cli_complain(const struct cli *cli, const struct err *err);
 /* The one document of --json. */
 void cli_print_json(const json_t *document);
 
+/* What is not text in the document's texts, as \\xNN: names of folders and what
+   servers say are strangers' words, and a terminal obeys some of them. */
+void cli_make_plain(json_t *document);
+
 const char *cli_text(const json_t *object, const char *field);
 /* "1.2 GB". The text lives until the fourth next call. */
 const char *cli_bytes(json_int_t bytes);
@@ -86,7 +92,6 @@ cli_run_fn cli_init, cli_domain_add, cli_domain_set, cli_domain_list,
     cli_account_accept, cli_migrate, cli_status, cli_cutover, cli_verify,
     cli_audit, cli_trace;
 cli_run_fn cli_account_password, cli_account_lock;
-cli_run_fn cli_account_rename;
 cli_run_fn cli_account_import, cli_rollback, cli_name_add, cli_name_list;
 cli_run_fn cli_db_check, cli_db_backup, cli_db_rebuild;
 

@@ -42,6 +42,25 @@ static int connect_state(struct cli *cli, struct err *err)
     return cli->fd == -1 ? -1 : 0;
 }
 
+static bool may_ask(const struct cli *cli)
+{
+    const struct passwd *user =
+        cli->conf->user ? getpwnam(cli->conf->user) : NULL;
+
+    return cli->caller == 0 || (user && cli->caller == user->pw_uid);
+}
+
+/* The state process hangs up on who may not ask, before it reads a word. */
+static int refuse_caller(const struct cli *cli, struct err *err)
+{
+    char actor[COMMAND_ACTOR_MAX];
+
+    command_actor(cli->caller, actor);
+    return err_set(err, ERR_DENIED,
+                   "%s may not ask: only root and the user %s are answered",
+                   actor, cli->conf->user ? cli->conf->user : "of mailhauld");
+}
+
 static int call_state(struct cli *cli, const json_t *request,
                       json_t **result_out, struct err *err)
 {
@@ -50,7 +69,8 @@ static int call_state(struct cli *cli, const json_t *request,
 
     if (channel_send_blocking(cli->fd, request, err) == -1 ||
         channel_receive_blocking(cli->fd, -1, &answer, err) == -1)
-        return err_prefix(err, "the state process");
+        return may_ask(cli) ? err_prefix(err, "the state process")
+                            : refuse_caller(cli, err);
     if (wire_bool(answer, "ok")) {
         *result_out = json_incref(json_object_get(answer, "result"));
         json_decref(answer);
@@ -96,7 +116,7 @@ static int run_here(struct cli *cli, const json_t *request, json_t **result_out,
         .db = cli->db, .actor = actor, .now_ms = clock_unix_ms()};
     int rc;
 
-    command_actor(getuid(), actor);
+    command_actor(cli->caller, actor);
     if (cli_read_public_key(cli->conf, key))
         c.public_key = key;
     if (provision_open(cli->conf, &provision, err) == -1)
@@ -141,8 +161,12 @@ int cli_call(struct cli *cli, const json_t *request, json_t **result_out,
         if (open_here(cli, err) == -1)
             return -1;
     }
-    return cli->is_direct ? run_here(cli, request, result_out, err)
-                          : call_state(cli, request, result_out, err);
+    if ((cli->is_direct ? run_here(cli, request, result_out, err)
+                        : call_state(cli, request, result_out, err)) == -1)
+        return -1;
+    if (!cli->is_json)
+        cli_make_plain(*result_out);
+    return 0;
 }
 
 json_t *cli_ask(struct cli *cli, const json_t *request)

@@ -424,7 +424,7 @@ static void note_backup(const struct conf *conf)
 
 int cli_db_backup(struct cli *cli, json_t *request)
 {
-    char *key = conf_state_path(cli->conf, "seal.key");
+    char *key = conf_key_path(cli->conf);
     char file[PATH_MAX];
     json_t *result;
     struct err err;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/version.h"
@@ -233,18 +234,12 @@ static const struct cli_command commands[] = {
     {"key rotate", "[--wait]",
      "seal to a new key, wrap what is sealed anew, drop the old key",
      rotate_options, NULL, 0, 0, cli_key_rotate},
-    {"account forget-legacy", "ADDRESS",
-     "end the trail of one who has moved: that mailbox is not his any more",
-     no_options, "address", 1, 1, cli_account_show},
-    {"account rename", "ADDRESS NEW [--legacy-user USER]",
-     "another address of the same mailbox, while the old server serves it",
-     name_options, "words", 2, 2, cli_account_rename},
     {"account import", "FILE [--dry-run] [--partial] [--encoding E]",
      "make accounts what a list says of them", import_options, "file", 1, 1,
      cli_account_import},
     {"account accept", "ADDRESS ITEM...",
-     "flip without these messages; \"identity\": he is the same person",
-     no_options, "words", 2, 10000, cli_account_accept},
+     "flip without these messages that legacy does not give", no_options,
+     "words", 2, 10000, cli_account_accept},
     {"name add", "NAME ADDRESS [--legacy-user USER]",
      "who logs in as NAME is ADDRESS", name_options, "words", 2, 2,
      cli_name_add},
@@ -471,7 +466,7 @@ int main(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},
         {NULL, 0, NULL, 0}};
-    struct cli cli = {.conf_path = CONF_PATH, .fd = -1};
+    struct cli cli = {.conf_path = CONF_PATH, .caller = getuid(), .fd = -1};
     int option;
 
     /* "+": what stands behind the command is its own */

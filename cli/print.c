@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "account/wire.h"
+#include "base/buf.h"
 
 #define TEXT_SIZE 128
 
@@ -15,6 +16,64 @@ static char *next_text(void)
     static unsigned turn;
 
     return texts[turn++ % 4];
+}
+
+/* How many bytes of it a terminal would take for a command; a line break is one
+   only where it would begin a line that looks like ours. */
+static size_t control_bytes(const char *text)
+{
+    unsigned char first = (unsigned char)text[0];
+
+    if (first < 0x20 || first == 0x7f)
+        return first == '\0' ? 0 : 1;
+    if (first == 0xc2 && ((unsigned char)text[1] & 0xe0) == 0x80)
+        return 2; /* U+0080 to U+009F */
+    return 0;
+}
+
+static json_t *plain(const char *text)
+{
+    struct buf out;
+    json_t *copy;
+
+    buf_init(&out, 4 * strlen(text) + 1);
+    while (*text) {
+        size_t count = control_bytes(text);
+
+        if (count == 0)
+            buf_append(&out, text++, 1);
+        for (; count > 0; count--)
+            buf_printf(&out, "\\x%02x", (unsigned char)*text++);
+    }
+    copy = json_string(buf_text(&out));
+    buf_release(&out);
+    return copy;
+}
+
+void cli_make_plain(json_t *document)
+{
+    const char *key;
+    json_t *value;
+    size_t i;
+    void *next;
+
+    if (json_is_array(document)) {
+        json_array_foreach(document, i, value)
+        {
+            if (json_is_string(value))
+                json_array_set_new(document, i,
+                                   plain(json_string_value(value)));
+            else
+                cli_make_plain(value);
+        }
+    }
+    json_object_foreach_safe(document, next, key, value)
+    {
+        if (json_is_string(value))
+            json_object_set_new(document, key, plain(json_string_value(value)));
+        else
+            cli_make_plain(value);
+    }
 }
 
 int cli_complain(const struct cli *cli, const struct err *err)

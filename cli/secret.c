@@ -18,15 +18,20 @@
 static int read_line(FILE *from, struct secret *out, const char *what,
                      struct err *err)
 {
-    char bytes[SEAL_SECRET_MAX + 3];
-    size_t length;
-    int rc = 0;
+    char bytes[SEAL_SECRET_MAX + 1];
+    size_t length = 0;
+    int c, rc = 0;
 
-    if (!fgets(bytes, sizeof(bytes), from))
-        return err_set(err, ERR_SETUP, "%s: %s", what,
-                       ferror(from) ? strerror(errno) : "is empty");
-    length = strcspn(bytes, "\r\n");
-    if (length == 0)
+    while ((c = fgetc(from)) != EOF && c != '\r' && c != '\n' &&
+           length < sizeof(bytes))
+        bytes[length++] = (char)c;
+    if (ferror(from))
+        rc = err_set(err, ERR_SETUP, "%s: %s", what, strerror(errno));
+    else if (c == EOF && length == 0)
+        rc = err_set(err, ERR_SETUP, "%s: is empty", what);
+    else if (memchr(bytes, '\0', length))
+        rc = err_set(err, ERR_SETUP, "%s: a NUL byte is in the password", what);
+    else if (length == 0)
         rc = err_set(err, ERR_SETUP, "%s: the first line is empty", what);
     else if (length > SEAL_SECRET_MAX)
         rc = err_set(err, ERR_SETUP, "%s: longer than %d bytes", what,

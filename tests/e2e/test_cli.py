@@ -27,7 +27,6 @@ COMMANDS = [
     "domain reopen", "domain strangers", "account list",
     "account show", "account pause", "account resume", "account remove",
     "account import", "account password", "account lock", "account unlock",
-    "account rename", "account forget-legacy",
     "audit", "name add", "name remove", "name list",
     "domain admit", "domain unadmit", "freeze", "thaw", "rollback",
     "account accept", "trace",
@@ -441,6 +440,31 @@ def test_the_control_socket_answers_root_and_its_own_user_only(shared_world):
     assert shared_world.mailhaul("status")
 
 
+def test_who_may_not_ask_is_told_so(shared_world):
+    done = plain(shared_world, "status", user="nobody", group="nogroup",
+                 extra_groups=[])
+    assert done.returncode == 1
+    assert "(nobody) may not ask" in done.stderr, done.stderr
+
+
+def test_a_password_is_not_cut_at_a_nul(shared_world, tmp_path):
+    for text in (b"one\0two\n", b"one\0two", b"\0\n"):
+        (tmp_path / "secret").write_bytes(text)
+        done = plain(shared_world, "account", "password", "alice@example.test",
+                     "--file", str(tmp_path / "secret"))
+        assert done.returncode == 1
+        assert "NUL" in done.stderr, (text, done.stderr)
+
+
+def test_what_a_terminal_would_obey_is_printed_as_text(shared_world):
+    shared_world.mailhaul("freeze", "--reason", "red \x1b[31m\nFROZEN \u009b1m")
+    try:
+        done = plain(shared_world, "status")
+        assert "red \\x1b[31m\\x0aFROZEN \\xc2\\x9b1m" in done.stdout
+    finally:
+        shared_world.mailhaul("thaw")
+
+
 def test_garbage_on_the_control_socket_harms_nobody(shared_world):
     path = str(shared_world.folder / "state" / "control.sock")
     state = shared_world.pids("state")
@@ -468,6 +492,10 @@ def test_without_a_daemon_commands_work_on_the_database(make_world):
     world.add_domain()
     assert world.mailhaul("status")["totals"]["accounts"] == 0
     assert world.mailhaul("domain", "show", "example.test")["enabled"]
+    world.mailhaul("domain", "disable", "example.test")
+    world.mailhaul("domain", "enable", "example.test")
+    asked = world.mailhaul("audit")["entries"][0]
+    assert asked["actor"] == "uid 0 (root)", "not who owns the database"
     done = world.mailhaul("verify", "--domain", "example.test", check=False)
     assert done.returncode in (0, 1)
     world.run_node()

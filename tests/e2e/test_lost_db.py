@@ -208,7 +208,7 @@ def test_backup_brings_back_who_had_not_moved(node, tmp_path):
     node.learn("w@a.test")
     done = node.cli("db", "backup", str(tmp_path))
     assert done["accounts"] == 3 and done["generation"] == 1
-    assert done["key"].endswith("seal.key")
+    assert os.path.isfile(done["key"])
     assert oct(os.stat(done["file"]).st_mode & 0o777) == "0o600"
     assert not list(tmp_path.glob("*.part*"))
     for _ in range(2):  # v and w may come in either order

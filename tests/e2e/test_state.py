@@ -202,13 +202,10 @@ class Daemon:
     def state_pid(self):
         children = pathlib.Path(
             f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        deadline = time.monotonic() + WAIT
-        while time.monotonic() < deadline:
-            for pid in children.read_text().split():
-                line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-                if b"--role\0state" in line:  # not before it is exec'd
-                    return int(pid)
-            time.sleep(0.02)
+        for pid in children.read_text().split():
+            line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"--role\0state" in line:
+                return int(pid)
         raise AssertionError("no state process")
 
     def kill_state(self):
