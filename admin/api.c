@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account/command_fields.h"
 #include "account/wire.h"
 
 #define WAIT_MS   (10 * 1000)
@@ -68,7 +69,13 @@ static void run(struct state_link *link, struct http_request *r,
 {
     const char *cmd = wire_text(request, "cmd");
     bool is_verify = cmd && strcmp(cmd, "verify") == 0;
+    struct err err;
 
+    if (command_fields_check(request, &err) == -1) {
+        json_decref(request);
+        refuse(r, 400, err_kind_name(err.kind), err.text);
+        return;
+    }
     state_link_ask(link,
                    json_pack("{s:s,s:I,s:o}", "m", "command", "uid",
                              (json_int_t)http_peer_uid(r), "request", request),

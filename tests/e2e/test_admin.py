@@ -186,6 +186,24 @@ def test_commands_come_over_the_unix_socket_alone(admin):
     assert admin.get("/v1/command", "unix")[0] == 405
 
 
+@pytest.mark.parametrize("request_, named", [
+    ({"cmd": "freeze", "name": "example.test"}, 'freeze takes no "name"'),
+    ({"cmd": "freeze", "domian": "example.test"}, 'freeze takes no "domian"'),
+    ({"cmd": "freeze", "domain": ["example.test"]}, '"domain" is no text'),
+    ({"cmd": "thaw", "host": 5}, '"host" is no text'),
+    ({"cmd": "audit", "limit": "5"}, '"limit" is no number'),
+    ({"cmd": "domain admit", "name": "example.test", "addresses": "a@b.test"},
+     '"addresses" is no list'),
+    ({"cmd": "account pause", "address": "a@b.test", "reason": 5},
+     '"reason" is no text')])
+def test_a_slip_in_a_request_is_named_and_does_nothing(admin, request_, named):
+    before = admin.world.mailhaul("audit")
+    status, answer = admin.command(**request_)
+    assert (status, answer["kind"]) == (400, "setup")
+    assert answer["error"] == named
+    assert admin.world.mailhaul("audit") == before
+
+
 def test_a_foreign_uid_may_not_command(admin):
     if os.getuid() != 0:
         pytest.skip("needs another user")
