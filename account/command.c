@@ -40,6 +40,8 @@ static const struct {
     {"domain unadmit", command_domain_unadmit},
     {"freeze", command_freeze},
     {"thaw", command_thaw},
+    {"account forget-legacy", command_account_forget_legacy},
+    {"account rename", command_account_rename},
     {"name add", command_name_add},
     {"name remove", command_name_remove},
     {"name list", command_name_list},

@@ -8,6 +8,7 @@
 
 #include "account/freeze.h"
 #include "account/lifecycle.h"
+#include "account/mailbox_id.h"
 #include "account/wire.h"
 #include "base/mem.h"
 
@@ -33,6 +34,9 @@ json_t *command_account_json(const struct account *a, const char *domain)
                         "bytes_total", (json_int_t)a->bytes_total, "set_aside",
                         (json_int_t)a->set_aside));
     json_object_set_new(json, "accepted", json_integer(a->accepted));
+    json_object_set_new(json, "question",
+                        a->question[0] ? json_string(MAILBOX_QUESTION)
+                                       : json_null());
     json_object_set_new(json, "on_flip",
                         command_text_json(on_flip_state_name(a->on_flip)));
     json_object_update_new(
@@ -69,6 +73,7 @@ static int add_details(struct command *c, const struct account *a, json_t *json,
     }
     if (command_add_profile(c, a, json, err) == -1)
         return -1;
+    json_object_set_new(json, "mailbox_id", command_text_json(a->mailbox_id));
     json_object_update_new(
         json, json_pack("{s:i,s:o,s:o,s:o}", "on_flip_attempts",
                         (int)a->on_flip_attempts, "on_flip_at",
@@ -205,7 +210,8 @@ int command_set_going(struct command *c, struct account *a,
     case COPY_PAUSED:
         *what_out = a->copy == COPY_NONE ? "start" : "resume";
         a->copy = copy_to_go_on(a);
-        a->last_error[0] = a->last_error_kind[0] = '\0';
+        /* whoever goes on looks again; it may be asked again */
+        a->last_error[0] = a->last_error_kind[0] = a->question[0] = '\0';
         if (command_store(c, a, err) == -1)
             return -1;
         break;

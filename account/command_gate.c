@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "account/mailbox_id.h"
 #include "account/wire.h"
 #include "db/audit.h"
 #include "db/set_aside.h"
@@ -108,6 +109,12 @@ int command_account_accept(struct command *c, const json_t *args,
 
         if (!name)
             return err_set(err, ERR_SETUP, "an item is no text");
+        if (strcmp(name, MAILBOX_QUESTION) == 0) {
+            if (command_answer_identity(c, &a, &d, err) == -1 ||
+                command_audit(c, a.id, "account accept", a.address, err) == -1)
+                return -1;
+            continue;
+        }
         if (accept_item(c, &a, name, err) == -1)
             return -1;
     }

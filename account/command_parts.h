@@ -6,6 +6,7 @@
 #define ACCOUNT_COMMAND_PARTS_H
 
 #include "account/command.h"
+#include "account/lifecycle.h"
 #include "db/accounts.h"
 #include "db/audit.h"
 #include "db/domains.h"
@@ -25,6 +26,7 @@ command_fn command_account_list, command_account_show, command_account_pause,
 command_fn command_account_lock, command_account_unlock;
 command_fn command_account_import;
 command_fn command_rollback;
+command_fn command_account_forget_legacy, command_account_rename;
 command_fn command_name_add, command_name_remove, command_name_list;
 command_fn command_freeze, command_thaw, command_domain_admit,
     command_domain_unadmit;
@@ -103,6 +105,10 @@ int command_gate_show(struct command *c, const struct account *a, json_t *json,
 int command_rollback_json(struct command *c, const struct account *a,
                           json_t *json, struct err *err);
 
+/* An operator says that legacy's mailbox, which the account asks about, is the
+   same person's; it goes on. Changes and stores *a. */
+int command_answer_identity(struct command *c, struct account *a,
+                            const struct domain *d, struct err *err);
 /* ERR_SETUP if the address is a login name of another one's. */
 int command_refuse_name(struct command *c, const char *address,
                         struct err *err);

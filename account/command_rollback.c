@@ -16,10 +16,10 @@
 #define DAY_MS (24 * 60 * 60 * 1000LL)
 
 /* What stands between an account and its way back. */
-enum refusal { GOES, IS_LEGACY, IS_HELD, IS_LATE, IS_WITHOUT_SECRET };
+enum refusal { GOES, IS_LEGACY, IS_HELD, IS_LATE, IS_WITHOUT_SECRET, IS_ASKED };
 
-static const char *const words[] = {"asked", "legacy", "held", "expired",
-                                    "no_password"};
+static const char *const words[] = {"asked",   "legacy",      "held",
+                                    "expired", "no_password", "question"};
 
 static enum refusal refusal_of(const struct command *c, const struct account *a,
                                const struct domain *d)
@@ -28,6 +28,8 @@ static enum refusal refusal_of(const struct command *c, const struct account *a,
         return IS_LEGACY;
     if (a->route == ROUTE_HELD)
         return lifecycle_is_way_back(a->copy) ? GOES : IS_HELD;
+    if (a->question[0])
+        return IS_ASKED;
     if (a->flipped_at + d->rollback_days * DAY_MS <= c->now_ms)
         return IS_LATE;
     return a->has_seal || d->master_user[0] ? GOES : IS_WITHOUT_SECRET;
@@ -52,6 +54,11 @@ static int refuse(enum refusal refusal, const struct account *a,
         return err_set(err, ERR_SETUP,
                        "%s: its password on the old server is not kept any "
                        "more, and the domain has no master user",
+                       a->address);
+    case IS_ASKED:
+        return err_set(err, ERR_SETUP,
+                       "%s: the mailbox on the old server may be somebody "
+                       "else's; answer that first",
                        a->address);
     case GOES: break;
     }

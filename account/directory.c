@@ -544,6 +544,9 @@ struct directory_query *directory_learn(struct directory *d,
     if (learnt->separator != NULL)
         json_object_set_new(message, "separator",
                             json_string(learnt->separator));
+    if (learnt->uidvalidity != 0)
+        json_object_set_new(message, "uidvalidity",
+                            json_integer(learnt->uidvalidity));
     wire_put_seal(message, learnt->seal);
     return query_start(d, message, fn, ctx);
 }

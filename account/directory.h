@@ -115,6 +115,7 @@ struct directory_learn {
     const char *via;
     const char *prefix;
     const char *separator;
+    uint32_t uidvalidity; /* of legacy's INBOX; 0: not known */
     const struct seal *seal;
 };
 struct directory_query *directory_learn(struct directory *d,

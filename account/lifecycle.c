@@ -7,8 +7,9 @@
 #define HOLD_RETRY_MOST_MS  (24 * 60 * MINUTE_MS)
 
 static const char *const event_name[] = {
-    "learnt",  "copied",    "hold", "flip",        "hold-failed", "broken",
-    "retried", "back-hold", "back", "back-failed", "trail-ended", "reopened"};
+    "learnt",      "copied",   "hold",      "flip", "hold-failed",
+    "broken",      "retried",  "back-hold", "back", "back-failed",
+    "trail-ended", "reopened", "asked"};
 _Static_assert(sizeof(event_name) / sizeof(event_name[0]) == EVENT_COUNT,
                "a name for each event");
 
@@ -46,6 +47,9 @@ static const struct change changes[] = {
     /* closed by force */
     {EVENT_TRAIL_ENDED, ROUTE_LOCAL, COPY_PAUSED, ROUTE_LOCAL, COPY_DONE},
     {EVENT_REOPENED, ROUTE_LOCAL, COPY_DONE, ROUTE_LOCAL, COPY_TRAIL},
+    {EVENT_ASKED, ROUTE_LEGACY, COPY_INITIAL, ROUTE_LEGACY, COPY_FAILED},
+    {EVENT_ASKED, ROUTE_LEGACY, COPY_DELTA, ROUTE_LEGACY, COPY_FAILED},
+    {EVENT_ASKED, ROUTE_LOCAL, COPY_TRAIL, ROUTE_LOCAL, COPY_PAUSED},
 };
 
 int lifecycle_apply(struct account_state *state, enum account_event event,

@@ -26,6 +26,8 @@ enum account_event {
     EVENT_BACK_FAILED, /* held -> local, copy as it was; epoch+1 */
     EVENT_TRAIL_ENDED, /* its domain was closed: local, trail -> local, done */
     EVENT_REOPENED,    /* its domain was opened again: local, done -> trail */
+    EVENT_ASKED,       /* an operator must answer first: legacy's mailbox may
+                          be another's; copy -> failed, on local -> paused */
     EVENT_COUNT
 };
 

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "account/lifecycle.h"
+#include "account/mailbox_id.h"
 #include "base/err.h"
 
 #define DAY_S (24 * 60 * 60)
@@ -326,9 +327,10 @@ static void tell_legacy(struct telling *t)
     }
     if (a->question[0]) {
         say(t,
-            "nothing is copied or flipped until somebody answers its question "
-            "(%s)",
-            a->question);
+            "nothing is copied or flipped until somebody answers its question: "
+            "%s `mailhaul account accept %s " MAILBOX_QUESTION
+            "` says that it is, `mailhaul account remove` that it is not",
+            a->last_error, a->address);
         return;
     }
     switch (a->copy) {
@@ -435,6 +437,13 @@ static void tell_local(struct telling *t)
         tell_trail(t);
     else if (a->copy == COPY_DONE)
         say(t, "its trail has ended, nothing is fetched from the old one");
+    else if (a->question[0])
+        say(t,
+            "nothing is fetched from the old one until somebody answers its "
+            "question: %s `mailhaul account accept %s " MAILBOX_QUESTION
+            "` says that it is, `mailhaul account forget-legacy` that it is "
+            "not",
+            a->last_error, a->address);
     else if (a->copy == COPY_PAUSED)
         say(t, "its trail is paused, and what still arrives on the old one "
                "stays there; `mailhaul account resume` goes on");

@@ -7,7 +7,8 @@
  * login, smtp -> state
  *   hello    role, pid                         once, first
  *   ask      id, service (login|mail), name    -> answer, when not held
- *   learn    id, name, legacy_user, via, prefix?, separator?, key, blob
+ *   learn    id, name, legacy_user, via, prefix?, separator?,
+ *            uidvalidity? (of legacy's INBOX), key, blob
  *                                              -> answer
  *   confirm  account
  *   quiet    account, epoch, trail (bool)
@@ -63,7 +64,8 @@
  *   job      job, kind, account, epoch, attempts, address, legacy_user,
  *            key, blob (the first password; absent: none sealed), more (array
  *            of {credential, key, blob}: the others), master? ({key, blob}),
- *            master_user?, master_login?, prefix?, separator?, imap, pop3
+ *            master_user?, master_login?, prefix?, separator?,
+ *            mailbox_id? (account/mailbox_id.h), imap, pop3
  *            (URLs), domain_pop3 (bool), options (object, among them verify:
  *            compare both sides at the end; ask_local)
  *            of kind hash: key, blob, credential, of, hashes, known

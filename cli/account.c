@@ -123,6 +123,10 @@ static void print_account(const json_t *a)
     printf("  %-14s %s\n", "copy", cli_text(a, "copy"));
     printf("  %-14s %s\n", "password", cli_text(a, "password_state"));
     print_locks(a);
+    if (*cli_text(a, "mailbox_id"))
+        printf("  %-14s %s\n", "old mailbox", cli_text(a, "mailbox_id"));
+    if (*cli_text(a, "question"))
+        printf("  %-14s %s\n", "QUESTION", cli_text(a, "question"));
     print_credentials(a);
     print_counts(a);
     print_profile(a);
@@ -189,6 +193,17 @@ int cli_account_accept(struct cli *cli, json_t *request)
     json_object_set(request, "address", json_array_get(words, 0));
     json_array_remove(words, 0);
     json_object_set_new(request, "items", words);
+    return cli_ask_and_print(cli, request, print_account);
+}
+
+int cli_account_rename(struct cli *cli, json_t *request)
+{
+    json_t *words = json_incref(json_object_get(request, "words"));
+
+    json_object_del(request, "words");
+    json_object_set(request, "address", json_array_get(words, 0));
+    json_object_set(request, "to", json_array_get(words, 1));
+    json_decref(words);
     return cli_ask_and_print(cli, request, print_account);
 }
 

@@ -92,6 +92,7 @@ cli_run_fn cli_init, cli_domain_add, cli_domain_set, cli_domain_list,
     cli_account_accept, cli_migrate, cli_status, cli_cutover, cli_verify,
     cli_audit, cli_trace;
 cli_run_fn cli_account_password, cli_account_lock;
+cli_run_fn cli_account_rename;
 cli_run_fn cli_account_import, cli_rollback, cli_name_add, cli_name_list;
 cli_run_fn cli_db_check, cli_db_backup, cli_db_rebuild;
 

@@ -203,8 +203,8 @@ bool state_credentials_may_learn(const struct account *a,
     if (a->route != ROUTE_LOCAL)
         return true;
     /* what an operator has set here is not undone by what legacy still takes */
-    if (a->local_password_at != 0 || d->closed_at != 0 || d->learn_days == 0 ||
-        a->copy == COPY_DONE)
+    if (a->question[0] || a->local_password_at != 0 || d->closed_at != 0 ||
+        d->learn_days == 0 || a->copy == COPY_DONE)
         return false;
     return a->password_state != PASSWORD_CONFIRMED ||
            clock_unix_ms() < a->flipped_at + d->learn_days * DAY_MS;

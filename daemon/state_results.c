@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "account/mailbox_id.h"
 #include "account/wire.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -29,6 +30,17 @@ static bool has_no_hash(const struct account *a)
                                    strlen(LIFECYCLE_NO_HASH)) == 0;
 }
 
+/* Remembered once and for all, unless the provider has made it anew. */
+static void take_mailbox(struct account *a,
+                         const struct migration_report *report)
+{
+    if (report->mailbox_id[0] &&
+        (!a->mailbox_id[0] || mailbox_id_uidvalidity(a->mailbox_id) !=
+                                  mailbox_id_uidvalidity(report->mailbox_id)))
+        snprintf(a->mailbox_id, sizeof(a->mailbox_id), "%s",
+                 report->mailbox_id);
+}
+
 static void take_report(struct state *s, struct account *a,
                         const struct migration_report *report)
 {
@@ -40,6 +52,7 @@ static void take_report(struct state *s, struct account *a,
         memcpy(a->legacy_separator, report->separator,
                sizeof(a->legacy_separator));
     }
+    take_mailbox(a, report);
     /* that a copy went well does not mend this */
     if (!has_no_hash(a))
         a->last_error[0] = a->last_error_kind[0] = '\0';
@@ -86,6 +99,19 @@ struct failure {
     const struct err *outcome;
 };
 
+/* The address may be somebody else's by now: nothing more is brought from there
+   until an operator says whose it is. */
+static void asked(struct state *s, const struct failure *failure,
+                  struct account *a)
+{
+    snprintf(a->question, sizeof(a->question), MAILBOX_QUESTION " %.31s",
+             failure->report->mailbox_id);
+    a->wants_flip = FLIP_WISH_NONE;
+    a->is_clean = false;
+    if (!state_change(s, a, EVENT_ASKED, failure->outcome->text))
+        state_store(s, a);
+}
+
 static void failed(struct state *s, const struct failure *failure,
                    struct account *a, const struct domain *d)
 {
@@ -105,6 +131,10 @@ static void failed(struct state *s, const struct failure *failure,
         return;
     }
     state_credentials_sort(s, a, failure->report);
+    if (failure->report->question[0]) {
+        asked(s, failure, a);
+        return;
+    }
     if (outcome->kind == ERR_DENIED) {
         denied(s, a);
         return;
@@ -172,7 +202,8 @@ static void trailed(struct state *s, struct account *a, const struct domain *d,
         return;
     state_credentials_sort(s, a, report);
     if (a->last_error[0] || a->set_aside != report->set_aside ||
-        a->set_aside > 0 || report->appended > 0) {
+        a->set_aside > 0 || report->appended > 0 || report->mailbox_id[0]) {
+        take_mailbox(a, report);
         a->last_error[0] = a->last_error_kind[0] = '\0';
         state_gate_name(s, a, report);
         tally_add(report->appended, "late_mail_total");
@@ -200,6 +231,8 @@ void state_results_take(struct state *s, const struct job *job,
     memset(&report, 0, sizeof(report));
     if (message)
         migration_report_decode(message, &report);
+    if (report.renewal[0])
+        state_audit(s, a.id, "mailbox-renewed", "%s", report.renewal);
     if (job->kind == JOB_HASH)
         state_credentials_hashed(s, &a, &d, message, outcome);
     else if (job->kind == JOB_VERIFY)

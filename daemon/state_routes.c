@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account/mailbox_id.h"
 #include "account/username.h"
 #include "account/wire.h"
 #include "account/work.h"
@@ -399,6 +400,21 @@ static bool may_learn(struct state *s, const json_t *message,
     return true;
 }
 
+/* The password opens a mailbox that is not the one we have copied: the address
+   was given to somebody else, who must not read what is here. */
+static bool is_of_another(const json_t *message, const struct account *a)
+{
+    int64_t met = wire_int(message, "uidvalidity", 0);
+    uint32_t known = mailbox_id_uidvalidity(a->mailbox_id);
+
+    if (a->route != ROUTE_LOCAL || met == 0 || known == 0 || met == known)
+        return false;
+    log_warn("account %s password not learnt: INBOX on legacy was made anew, "
+             "uidvalidity=%lld known=%u",
+             a->address, (long long)met, known);
+    return true;
+}
+
 void state_routes_learn(struct state *s, struct state_peer *peer,
                         const json_t *message)
 {
@@ -408,6 +424,10 @@ void state_routes_learn(struct state *s, struct state_peer *peer,
     struct err err;
 
     if (look_up(s, wire_text(message, "name"), SERVICE_LOGIN, &f, &err) == -1) {
+        state_send(s, peer, answer_new(id, ROUTE_REFUSE));
+        return;
+    }
+    if (f.has_account && is_of_another(message, &f.account)) {
         state_send(s, peer, answer_new(id, ROUTE_REFUSE));
         return;
     }

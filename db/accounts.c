@@ -222,6 +222,21 @@ int account_update(struct db *db, const struct account *a, struct err *err)
     return 0;
 }
 
+int account_rename(struct db *db, int64_t id, const char *address,
+                   int64_t domain_id, struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db, "UPDATE accounts SET address = ?1, domain_id = ?2 WHERE id = ?3",
+        err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_text(s, 1, address);
+    db_bind_int(s, 2, domain_id);
+    db_bind_int(s, 3, id);
+    return db_run(s, err);
+}
+
 int account_delete(struct db *db, int64_t id, struct err *err)
 {
     struct db_statement *s =

@@ -39,7 +39,9 @@ struct account {
     char last_error[256];
     int64_t last_error_at, created_at, copied_at, flipped_at, updated_at;
     bool is_login_locked, is_submission_locked;
-    char question[32];      /* what an operator must answer: "identity"; "" */
+    /* what an operator must answer: "identity ID", the mailbox_id that was met;
+       "" : nothing */
+    char question[64];
     char mailbox_id[128];   /* which legacy mailbox it is; "" : not known */
     int64_t accepted;       /* of set_aside, by name */
     int64_t local_ready_at; /* local has said that it serves him; 0: not yet */
@@ -66,6 +68,9 @@ int account_get(struct db *db, int64_t id, struct account *out,
 int account_insert(struct db *db, struct account *a, struct err *err);
 /* Write every column of the row but id, address, domain and secrets. */
 int account_update(struct db *db, const struct account *a, struct err *err);
+/* Another address, and the domain it is of; the new one is nobody's. */
+int account_rename(struct db *db, int64_t id, const char *address,
+                   int64_t domain_id, struct err *err);
 int account_delete(struct db *db, int64_t id, struct err *err);
 /* domain_id 0: all. In order of address; fn returns 0 to go on. */
 int account_each(struct db *db, int64_t domain_id,

@@ -62,6 +62,18 @@ int name_remove(struct db *db, const char *name, struct err *err)
     return db_run(s, err) == -1 ? -1 : db_changed_rows(db);
 }
 
+int name_move(struct db *db, const char *from, const char *to, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "UPDATE names SET address = ?2 WHERE address = ?1", err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_text(s, 1, from);
+    db_bind_text(s, 2, to);
+    return db_run(s, err);
+}
+
 int name_each(struct db *db, const char *address,
               int (*fn)(void *ctx, const struct login_name *name), void *ctx,
               struct err *err)

@@ -25,6 +25,8 @@ int name_find(struct db *db, const char *name, struct login_name *out,
 int name_put(struct db *db, const struct login_name *name, struct err *err);
 /* 1 removed, 0 there was none, -1 error. */
 int name_remove(struct db *db, const char *name, struct err *err);
+/* All names of an address to another one. */
+int name_move(struct db *db, const char *from, const char *to, struct err *err);
 /* Those of an address (NULL: all), in order; fn returns 0 to go on. */
 int name_each(struct db *db, const char *address,
               int (*fn)(void *ctx, const struct login_name *name), void *ctx,

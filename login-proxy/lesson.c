@@ -31,6 +31,7 @@ struct lesson {
     char *legacy_user;
     char *prefix;
     char *separator;
+    uint32_t uidvalidity;
     const char *via; /* a literal */
     struct secret password;
     struct mail_url server;
@@ -131,7 +132,8 @@ static int lesson_teach(struct lesson *l)
                                      .legacy_user = l->legacy_user,
                                      .via = l->via,
                                      .prefix = l->prefix,
-                                     .separator = l->separator};
+                                     .separator = l->separator,
+                                     .uidvalidity = l->uidvalidity};
     struct seal seal;
     struct err err;
 
@@ -174,6 +176,7 @@ static void lesson_on_proof(void *ctx, const struct proof_answer *answer)
     }
     l->prefix = mem_dup_text(answer->prefix);
     l->separator = mem_dup_text(answer->separator);
+    l->uidvalidity = answer->uidvalidity;
     conn_printf(*answer->conn_take, "Q LOGOUT\r\n");
     conn_finish(answer->conn_take);
     teach_or_fail(l);

@@ -23,6 +23,7 @@ struct lesson_subject { /* all copied */
     int64_t epoch;                 /* of the answer */
     const char *prefix;            /* lesson_start_proven: or NULL */
     const char *separator;         /* the same */
+    uint32_t uidvalidity;          /* the same, of INBOX; 0: not known */
     const struct mail_url *server; /* lesson_start: legacy's IMAP or POP3 */
     bool
         is_inquiry; /* inquiry_begin() said INQUIRY_ASK: its end is told here */

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -33,6 +34,7 @@ struct proof {
     struct imap_resp resp;
     bool has_prefix;
     bool has_separator;
+    uint32_t uidvalidity;
     char prefix[PROOF_PREFIX_MAX];
     char separator[2];
 };
@@ -62,6 +64,7 @@ static void proof_finish(struct proof *p, enum proof_outcome outcome,
     answer.conn_take = &p->conn;
     answer.prefix = p->has_prefix ? p->prefix : NULL;
     answer.separator = p->has_separator ? p->separator : NULL;
+    answer.uidvalidity = p->uidvalidity;
     conn_set_deadline_ms(p->conn, 0);
     fn(p->ctx, &answer);
     if (p->conn != NULL)
@@ -114,6 +117,23 @@ static void on_tagged(struct proof *p)
     }
 }
 
+/* "UIDVALIDITY 1700000000" */
+static uint32_t read_uidvalidity(struct slice code)
+{
+    static const char word[] = "UIDVALIDITY ";
+    size_t at = sizeof word - 1;
+    uint64_t value = 0;
+
+    if (code.length <= at || strncasecmp(code.bytes, word, at) != 0)
+        return 0;
+    for (; at < code.length && value <= UINT32_MAX; at++) {
+        if (code.bytes[at] < '0' || code.bytes[at] > '9')
+            return 0;
+        value = value * 10 + (uint64_t)(code.bytes[at] - '0');
+    }
+    return value <= UINT32_MAX ? (uint32_t)value : 0;
+}
+
 static void on_untagged(struct proof *p)
 {
     if (p->resp.status == IMAP_BYE) {
@@ -123,6 +143,9 @@ static void on_untagged(struct proof *p)
         if (imap_namespace_read(p->resp.text_after, p->prefix, sizeof p->prefix,
                                 p->separator) == 0)
             p->has_prefix = p->has_separator = true;
+    } else if (p->state == PS_EXAMINE && p->resp.status == IMAP_OK &&
+               p->uidvalidity == 0) {
+        p->uidvalidity = read_uidvalidity(p->resp.code);
     } else if (p->state == PS_LIST && p->resp.skipped == 0 &&
                slice_is(p->resp.name, "LIST")) {
         if (imap_list_separator(p->resp.text_after, p->separator) == 0)

@@ -25,6 +25,7 @@ struct proof_answer { /* borrowed for the call */
     struct conn **conn_take; /* unless PROOF_BROKEN; closed if left here */
     const char *prefix;      /* of the personal namespace; NULL: not known */
     const char *separator;   /* "" for NIL; NULL: not known */
+    uint32_t uidvalidity;    /* INBOX's; 0: not told */
 };
 
 /* Called once, from the loop; the proof is gone afterwards. */

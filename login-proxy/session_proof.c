@@ -130,6 +130,7 @@ void session_learn(struct session *s, struct conn **conn,
 
     subject.prefix = proof ? proof->prefix : NULL;
     subject.separator = proof ? proof->separator : NULL;
+    subject.uidvalidity = proof ? proof->uidvalidity : 0;
     if (a->answer.answer == ROUTE_TO_LEGACY) {
         struct lesson *beside =
             lesson_start_proven(s->login, &subject, NULL, NULL);
@@ -186,6 +187,8 @@ static void session_on_checked(void *ctx, const struct lesson_answer *lesson)
         session_fail(s, LOGIN_DENIED, "refused by local and legacy");
     } else if (lesson->outcome != BACKEND_IN) {
         session_fail(s, LOGIN_TEMPORARY, lesson->err->text);
+    } else if (lesson->answer->answer == ROUTE_REFUSE) {
+        session_fail(s, LOGIN_DENIED, "it opens another mailbox on legacy");
     } else {
         a->has_checked = true;
         session_ask(s);

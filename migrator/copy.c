@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "migrator/copy_parts.h"
 #include "migrator/folder_name.h"
+#include "migrator/identity.h"
 #include "migrator/set_aside.h"
 
 static void add_detail(struct copy *c, const char *folder, const char *what)
@@ -156,6 +157,23 @@ static int check_maildir(struct copy *c, struct err *err)
     return rc;
 }
 
+static struct identity identity_of(const struct copy *c)
+{
+    return (struct identity){.job = c->job,
+                             .ledger = c->ledger,
+                             .source = c->source,
+                             .folders = c->folders,
+                             .folder_count = c->folder_count,
+                             .report = c->report};
+}
+
+static int check_identity(struct copy *c, struct err *err)
+{
+    struct identity identity = identity_of(c);
+
+    return identity_check(&identity, err) == -1 ? -1 : 0;
+}
+
 static int begin(struct copy *c, struct err *err)
 {
     bool is_final = c->job->kind == JOB_FINAL;
@@ -164,7 +182,8 @@ static int begin(struct copy *c, struct err *err)
         ledger_folders(c->ledger, &c->folders, &c->folder_count, err) == -1 ||
         check_maildir(c, err) == -1 ||
         store_open(c->job->maildir, is_final, &c->store, err) == -1 ||
-        source_open(c->job, &c->source, err) == -1 || read_totals(c, err) == -1)
+        source_open(c->job, &c->source, err) == -1 ||
+        check_identity(c, err) == -1 || read_totals(c, err) == -1)
         return -1;
     /* what came within the last minutes is little, and users wait for it */
     if (!is_final)
@@ -390,8 +409,6 @@ static int plan_task(struct copy *c, struct copy_task *task, struct err *err)
 /* All folders of legacy, each with its way. */
 static int plan_all(struct copy *c, struct copy_tasks *tasks, struct err *err)
 {
-    struct plan_identity identity = {0};
-
     tasks->items = mem_alloc(c->listed.count * sizeof(*tasks->items));
     for (size_t i = 0; i < c->listed.count; i++) {
         struct copy_task *task = &tasks->items[tasks->count];
@@ -411,16 +428,8 @@ static int plan_all(struct copy *c, struct copy_tasks *tasks, struct err *err)
         check_opened(c, f);
         if (plan_task(c, task, err) == -1)
             return -1;
-        if (f->messages > 0) {
-            identity.known++;
-            identity.changed += task->way == PLAN_RENEW;
-        }
         tasks->count++;
     }
-    if (plan_is_stranger(&identity))
-        return err_set(err, ERR_SETUP,
-                       "every UIDVALIDITY is new: is this still the same "
-                       "user's mailbox?");
     c->report->folders = (int64_t)tasks->count;
     return 0;
 }
@@ -547,6 +556,7 @@ static int sync_leftovers(struct copy *c, struct err *err)
 static int finish(struct copy *c, const struct copy_tasks *tasks,
                   struct err *err)
 {
+    struct identity identity;
     char boot[64];
 
     if (write_subscriptions(c, err) == -1)
@@ -564,7 +574,8 @@ static int finish(struct copy *c, const struct copy_tasks *tasks,
         return -1;
     c->report->set_aside += c->unopened;
     count_bytes(c);
-    if (copy_gate(c, tasks, err) == -1)
+    identity = identity_of(c);
+    if (copy_gate(c, tasks, err) == -1 || identity_tell(&identity, err) == -1)
         return -1;
     if (c->job->kind != JOB_FINAL)
         return 0;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "account/mailbox_id.h"
 #include "base/err.h"
 #include "base/secret.h"
 #include "db/jobs.h"
@@ -52,6 +53,7 @@ struct migration_job {
     bool has_prefix;       /* legacy's, if it is known already */
     char prefix[256];
     char separator[8];
+    char mailbox_id[MAILBOX_ID_SIZE]; /* the one it is; "" : not known */
     bool inbox_only;   /* trail: the other folders are not due yet */
     bool is_last;      /* rollback: inside the hold */
     bool with_changes; /* rollback: flags and deletions, too */

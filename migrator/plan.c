@@ -49,3 +49,8 @@ bool plan_is_stranger(const struct plan_identity *identity)
 {
     return identity->known > 0 && identity->changed == identity->known;
 }
+
+bool plan_is_same_mail(unsigned found, unsigned wanted)
+{
+    return wanted > 0 && found >= wanted - found;
+}

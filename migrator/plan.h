@@ -45,12 +45,14 @@ void plan_compare(const uint32_t *there, size_t there_count,
                   const uint32_t *here, size_t here_count,
                   struct plan_difference *out);
 
-/* All folders with messages have another UIDVALIDITY than before: the address
-   may have been given to somebody else. */
+/* All folders with messages have another UIDVALIDITY than before, or are gone:
+   the address may have been given to somebody else. */
 struct plan_identity {
-    unsigned known;   /* folders that both sides have and we copied from */
-    unsigned changed; /* of these, with another UIDVALIDITY */
+    unsigned known;   /* folders that we copied messages from */
+    unsigned changed; /* of these, with another UIDVALIDITY, or gone */
 };
 bool plan_is_stranger(const struct plan_identity *identity);
+/* Half of what was looked for is there: the same mail, made anew. */
+bool plan_is_same_mail(unsigned found, unsigned wanted);
 
 #endif

@@ -455,7 +455,10 @@ static int job_take_names(const json_t *message, struct migration_job *job,
         copy_field(message, "legacy_user", job->legacy_user,
                    sizeof job->legacy_user) ||
         copy_field(message, "prefix", job->prefix, sizeof job->prefix) ||
-        copy_field(message, "separator", job->separator, sizeof job->separator))
+        copy_field(message, "separator", job->separator,
+                   sizeof job->separator) ||
+        copy_field(message, "mailbox_id", job->mailbox_id,
+                   sizeof job->mailbox_id))
         return err_set(err, ERR_SETUP, "a name in the job is too long");
     job->inbox_only = wire_bool(options, "inbox_only");
     job->is_full = wire_bool(options, "is_full");

@@ -48,6 +48,9 @@ json_t *migration_report_encode(const struct migration_report *report)
                             json_string(report->local_fault)) == -1)
         json_object_set_new(m, "local_fault",
                             json_string(log_safe(report->local_fault)));
+    json_object_set_new(m, "mailbox_id", json_string(report->mailbox_id));
+    json_object_set_new(m, "question", json_string(report->question));
+    json_object_set_new(m, "renewal", json_string(report->renewal));
     if (report->refused_count > 0) {
         json_t *list = json_array();
 
@@ -56,6 +59,14 @@ json_t *migration_report_encode(const struct migration_report *report)
         json_object_set_new(m, "refused", list);
     }
     return m;
+}
+
+static void take_text(const json_t *message, const char *key, char *out,
+                      size_t size)
+{
+    const char *text = json_string_value(json_object_get(message, key));
+
+    snprintf(out, size, "%s", text != NULL ? text : "");
 }
 
 void migration_report_decode(const json_t *message,
@@ -93,6 +104,9 @@ void migration_report_decode(const json_t *message,
         json_is_true(json_object_get(message, "is_local_ready"));
     snprintf(out->local_fault, sizeof(out->local_fault), "%s",
              fault != NULL ? fault : "");
+    take_text(message, "mailbox_id", out->mailbox_id, sizeof(out->mailbox_id));
+    take_text(message, "question", out->question, sizeof(out->question));
+    take_text(message, "renewal", out->renewal, sizeof(out->renewal));
     json_array_foreach(json_object_get(message, "refused"), at, refused)
     {
         if (out->refused_count < MIGRATION_REFUSED_MAX)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "account/mailbox_id.h"
 #include "base/err.h"
 
 #define MIGRATION_REFUSED_MAX 10
@@ -26,6 +27,10 @@ struct migration_report {
     bool has_prefix; /* legacy's NAMESPACE, if learnt */
     char prefix[256];
     char separator[8];
+    /* which mailbox of legacy it is (account/mailbox_id.h); "" : as before */
+    char mailbox_id[MAILBOX_ID_SIZE];
+    char question[16]; /* what an operator must answer; "" : nothing */
+    char renewal[160]; /* it was made anew, and goes on; "" : it was not */
     /* trail: legacy has had nothing new since the last pass */
     bool is_quiet;
     int64_t credential; /* of the password that legacy has accepted */

@@ -21,12 +21,14 @@
 #include "db/ledger.h"
 #include "migrator/back.h"
 #include "migrator/folder_name.h"
+#include "migrator/identity.h"
 #include "migrator/set_aside.h"
 #include "migrator/message_file.h"
 #include "migrator/source.h"
 #include "migrator/store_imap.h"
 #include "migrator/store_maildir.h"
 #include "migrator/trail_local.h"
+#include "migrator/trail_match.h"
 
 #define TRAIL_BATCH        64 /* messages whose metadata are held at once */
 #define TRAIL_ATTEMPTS     20 /* before a message is set aside for good */
@@ -39,6 +41,7 @@ struct trail {
     struct progress *progress;       /* borrowed */
     struct migration_report *report; /* borrowed */
     struct ledger *ledger;
+    bool is_renewed; /* every folder was made anew, and is to be matched */
     bool is_durable; /* what is written to the ledger is on disk at once */
     struct source *source;
     struct source *local;     /* NULL until an open intent is looked up */
@@ -419,6 +422,35 @@ static int leave_out(struct trail *t, const struct ledger_folder *row,
     return 0;
 }
 
+static bool was_made_anew(const struct ledger_folder *row,
+                          const struct source_status *status)
+{
+    return row->uidvalidity != 0 && status->uidvalidity != 0 &&
+           row->uidvalidity != status->uidvalidity;
+}
+
+static int begin_matched(void *ctx, struct err *err)
+{
+    return begin_writing(ctx, err);
+}
+
+/* The mailbox is the one we know, under new UIDs: what local has already is
+   found by its digest. 1: there is nothing to be matched in this folder. */
+static int match_anew(struct trail *t, struct ledger_folder *row,
+                      const struct source_status *status, struct err *err)
+{
+    const struct trail_match match = {.ledger = t->ledger,
+                                      .source = t->source,
+                                      .file = &t->file,
+                                      .progress = t->progress,
+                                      .report = t->report};
+
+    if (!was_made_anew(row, status) &&
+        (status->uidnext == 0 || status->uidnext >= row->uidnext))
+        return 1;
+    return trail_match_folder(&match, row, begin_matched, t, err);
+}
+
 static int trail_folder(struct trail *t, struct trail_folder *f,
                         struct err *err)
 {
@@ -432,8 +464,15 @@ static int trail_folder(struct trail *t, struct trail_folder *f,
                  log_safe(err->text));
         return 0;
     }
-    if (row->uidvalidity != 0 && status.uidvalidity != 0 &&
-        row->uidvalidity != status.uidvalidity)
+    if (t->is_renewed && match_anew(t, row, &status, err) == -1) {
+        if (err->kind != ERR_ITEM)
+            return -1;
+        t->report->is_quiet = false;
+        if (t->refusals++ == 0)
+            t->refusal = *err;
+        return 0;
+    }
+    if (was_made_anew(row, &status))
         return leave_out(t, row, &status, err);
     if (row->is_complete && status.uidnext != 0 &&
         status.uidnext == row->uidnext)
@@ -506,7 +545,7 @@ static int trail_all(struct trail *t, struct err *err)
     struct source_folder_list list = {0};
     int result;
 
-    if (t->job->inbox_only) {
+    if (t->job->inbox_only && !t->is_renewed) {
         char name[] = "INBOX";
         const struct source_folder inbox = {
             .name = name, .is_selectable = true, .is_subscribed = true};
@@ -623,6 +662,44 @@ static int check_witness(const struct trail *t, struct err *err)
                    t->job->address, (long long)epoch, (long long)t->job->epoch);
 }
 
+static struct identity identity_of(const struct trail *t)
+{
+    return (struct identity){.job = t->job,
+                             .ledger = t->ledger,
+                             .source = t->source,
+                             .folders = t->folders,
+                             .folder_count = t->folder_count,
+                             .report = t->report};
+}
+
+/* Another's mail must not come in. What was found out is kept in the ledger:
+   once the first folder is matched, the mailbox looks like the one we know. */
+static int check_identity(struct trail *t, struct err *err)
+{
+    struct identity identity = identity_of(t);
+    int rc = identity_check(&identity, err);
+    char *renewal;
+
+    if (rc == -1 || (rc == 1 && ledger_put(t->ledger, "renewal", "1", err)))
+        return -1;
+    if (ledger_get(t->ledger, "renewal", &renewal, err) == -1)
+        return -1;
+    t->is_renewed = renewal != NULL && strcmp(renewal, "1") == 0;
+    free(renewal);
+    return 0;
+}
+
+static int end_renewal(struct trail *t, struct err *err)
+{
+    struct identity identity = identity_of(t);
+
+    if (!t->is_renewed)
+        return 0;
+    return identity_tell(&identity, err) == -1
+               ? -1
+               : ledger_put(t->ledger, "renewal", "0", err);
+}
+
 static int trail_pass(struct trail *t, struct err *err)
 {
     if (check_witness(t, err) == -1 ||
@@ -634,7 +711,8 @@ static int trail_pass(struct trail *t, struct err *err)
         source_open(t->job, &t->source, err) == -1)
         return -1;
     /* what a killed way back has put on legacy is no late mail */
-    if (back_settle(t->job, t->ledger, err) == -1)
+    if (check_identity(t, err) == -1 ||
+        back_settle(t->job, t->ledger, err) == -1)
         return -1;
     t->report->is_quiet = true;
     if (trail_all(t, err) == -1)
@@ -643,7 +721,7 @@ static int trail_pass(struct trail *t, struct err *err)
         *err = t->refusal;
         return -1;
     }
-    return 0;
+    return end_renewal(t, err);
 }
 
 int trail_run(const struct migration_job *job, struct progress *progress,

@@ -27,6 +27,7 @@ COMMANDS = [
     "domain reopen", "domain strangers", "account list",
     "account show", "account pause", "account resume", "account remove",
     "account import", "account password", "account lock", "account unlock",
+    "account rename", "account forget-legacy",
     "audit", "name add", "name remove", "name list",
     "domain admit", "domain unadmit", "freeze", "thaw", "rollback",
     "account accept", "trace",

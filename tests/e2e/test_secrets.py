@@ -136,10 +136,14 @@ def test_passwords_are_sealed_at_rest_and_the_key_is_apart(shared_world, used):
         rows = b"\n".join(repr(row).encode() for table in tables
                           for row in db.execute(f'SELECT * FROM "{table}"'))
     assert b"alice@example.test" in rows
-    key, = [p for p in state.iterdir() if p.name.startswith("seal")
-            and p.suffix != ".pub"]
+    assert [p.name for p in state.iterdir() if "seal" in p.name] == [
+        "seal.pub"]
+    key = world.folder / "keys" / "mailhaul.key"
     assert key.stat().st_mode & 0o077 == 0
-    assert key.read_bytes() not in (state / "control.db").read_bytes()
+    text = key.read_bytes().strip()
+    for path in (p for p in state.rglob("*") if p.is_file()):
+        held = path.read_bytes()
+        assert text not in held and base64.b64decode(text) not in held, path
     for path in state.rglob("control.db*"):
         assert path.stat().st_mode & 0o007 == 0, path
     # what local reads is a hash with a salt

@@ -202,10 +202,13 @@ class Daemon:
     def state_pid(self):
         children = pathlib.Path(
             f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        for pid in children.read_text().split():
-            line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"--role\0state" in line:
-                return int(pid)
+        deadline = time.monotonic() + WAIT
+        while time.monotonic() < deadline:
+            for pid in children.read_text().split():
+                line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+                if b"--role\0state" in line:  # not before it is exec'd
+                    return int(pid)
+            time.sleep(0.02)
         raise AssertionError("no state process")
 
     def kill_state(self):

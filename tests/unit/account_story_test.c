@@ -219,10 +219,13 @@ static void test_on_the_new_server(void **state)
 static void test_a_question_stands_before_everything(void **state)
 {
     (void)state;
-    SET(a.question, "identity");
+    SET(a.question, "identity 7-");
+    SET(a.last_error, "is it his?");
     a.copy = COPY_FAILED;
     expect("On the old server: nothing is copied or flipped until somebody "
-           "answers its question (identity).");
+           "answers its question: is it his? `mailhaul account accept "
+           "ann@example.net identity` says that it is, `mailhaul account "
+           "remove` that it is not.");
 }
 
 /* --- all of them: what must and must not be said */

@@ -182,6 +182,13 @@ static void test_a_mailbox_of_somebody_else_is_noticed(void **state)
     assert_false(plan_is_stranger(&(struct plan_identity){3, 2}));
     assert_true(plan_is_stranger(&(struct plan_identity){3, 3}));
     assert_true(plan_is_stranger(&(struct plan_identity){1, 1}));
+    assert_true(plan_is_same_mail(100, 100));
+    assert_true(plan_is_same_mail(50, 100));
+    assert_false(plan_is_same_mail(49, 100));
+    assert_true(plan_is_same_mail(2, 3));
+    assert_false(plan_is_same_mail(1, 3));
+    assert_false(plan_is_same_mail(0, 1));
+    assert_false(plan_is_same_mail(0, 0));
 }
 
 int main(void)
