@@ -50,7 +50,8 @@
  *   done     job, kind (err kind or "none"), text, and the report of
  *            migrator/report.h as an object; for hash: hash, match,
  *            and credential, of, known as they came
- *   rewrapped  seals (array of {place, id, was, key; or lost})
+ *   rewrapped  question (as it came), seals (array of {place, id, was, key;
+ *            or lost})
  * admin -> state
  *   hello    role ("admin"), pid
  *   metrics  id                                -> metrics
@@ -67,11 +68,13 @@
  *            master_user?, master_login?, prefix?, separator?,
  *            mailbox_id? (account/mailbox_id.h), imap, pop3
  *            (URLs), domain_pop3 (bool), options (object, among them verify:
- *            compare both sides at the end; ask_local)
+ *            compare both sides at the end; ask_local; check_master), newest? (id of the
+ *            newest sealing key: who has another one gives the job back)
  *            of kind hash: key, blob, credential, of, hashes, known
  *   cancel   job                               end its worker, then done
  *
- *   rewrap   newest (id), seals (array of {place, id, address, key, blob})
+ *   rewrap   newest (id), question (a number), seals (array of {place, id,
+ *            address, key, blob})
  *                                              by who has that newest key
  *   forget_keys  newest (id)                   older ones are not needed
  *

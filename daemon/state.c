@@ -487,6 +487,7 @@ int role_state_start(struct role *role, struct err *err)
     s->conf = role->conf;
     s->said_end = &s->said;
     s->has_ends = true; /* who knows how far an earlier life came */
+    s->good_masters = json_object();
     s->full_trails = json_object();
     s->gone_counts = json_object();
     s->host_failures = json_object();

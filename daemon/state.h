@@ -102,6 +102,7 @@ struct state_job {
         JOB_FATE_DROPPED, /* cancelled; what it says counts no more */
         JOB_FATE_ASLEEP   /* cancelled by a freeze; it is done again after it */
     } fate;
+    char *master; /* owned; whom it looks at, see state_jobs.c; NULL: nobody */
     bool has_progress; /* below is not yet in the row */
     struct migration_report progress;
 };
@@ -174,6 +175,7 @@ struct state {
     struct timer *ends;      /* owned; the next trails of closed domains */
     bool has_ends;           /* there may be such trails */
     struct state_keys *keys; /* owned */
+    json_t *good_masters;    /* those of old servers that were looked at */
     json_t *full_trails;     /* account id -> Unix ms of the last full pass */
     json_t *unclean; /* account id -> passes with differences in a row */
 };
@@ -448,6 +450,11 @@ bool state_witness_refuses(const struct state *s, const char *address);
 void state_keys_take(struct state *s, const json_t *message);
 /* Whether a seal that comes now can be opened later. */
 bool state_keys_knows(struct state *s, const struct seal *seal);
+/* The seal in a command's request, if there is one: ERR_RETRY if it is of
+   another key. */
+int state_keys_check(struct state *s, const json_t *request, struct err *err);
+/* Which key whoever gets the message must have. */
+void state_keys_put_newest(struct state *s, json_t *message);
 void state_keys_rewrapped(struct state *s, const json_t *message);
 void state_keys_tick(struct state *s);
 /* How far a rotation is. New reference. */

@@ -255,7 +255,9 @@ static void run(struct state_client *client, uid_t uid, const json_t *message)
     state_settle(s); /* what others wrote is not undone with this command */
     if (!s->is_full)
         state_write(s);
-    if (is_verify)
+    if (state_keys_check(s, message, &err) == -1)
+        rc = -1;
+    else if (is_verify)
         rc = verify_begin(client, &c, message, &err);
     else if (is_password)
         rc = password_begin(client, &c, message, &err);

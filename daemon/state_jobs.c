@@ -99,6 +99,30 @@ static bool is_inbox_only(struct state *s, const struct account *a)
     return false;
 }
 
+/* Whether the old server heeds for whom the master user logs in is asked until
+   a worker has seen it, once in our life; NULL: not by this job. For free(). */
+static char *master_to_check(const struct state *s, const struct job *job,
+                             const struct domain *d, const json_t *message)
+{
+    const char *login = wire_text(message, "master_login");
+    char subject[sizeof(d->imap_url) + sizeof(d->master_user) + 300];
+
+    /* no time inside of a hold; a delta came before */
+    if (!json_object_get(message, "master") || job->kind == JOB_FINAL)
+        return NULL;
+    snprintf(subject, sizeof(subject), "%s %s %s", d->imap_url, d->master_user,
+             login ? login : "");
+    return json_object_get(s->good_masters, subject) ? NULL
+                                                     : mem_dup_text(subject);
+}
+
+static void note_master(struct state *s, const char *master,
+                        const json_t *message)
+{
+    if (master && wire_bool(message, "is_master_good"))
+        json_object_set_new(s->good_masters, master, json_true());
+}
+
 static json_t *job_message(struct state *s, const struct job *job,
                            const struct account *a, const struct domain *d)
 {
@@ -119,6 +143,7 @@ static json_t *job_message(struct state *s, const struct job *job,
         json_object_set_new(m, "separator", json_string(a->legacy_separator));
     }
     state_credentials_put(s, job, a, d, m);
+    state_keys_put_newest(s, m);
     if (job->kind == JOB_TRAIL && !state_close_leased(s, a->id) &&
         is_inbox_only(s, a))
         json_object_set_new(options, "inbox_only", json_true());
@@ -207,6 +232,7 @@ static void give(struct state *s, struct state_peer *peer,
                  const struct job *job)
 {
     struct state_job *leased;
+    json_t *message;
     struct account a = {.id = job->account_id};
     struct domain d;
 
@@ -242,7 +268,12 @@ static void give(struct state *s, struct state_peer *peer,
     s->jobs = leased;
     log_debug("job=%lld kind=%s account=%s leased", (long long)job->id,
               job_kind_name(job->kind), a.address);
-    state_send(s, peer, job_message(s, job, &a, &d));
+    message = job_message(s, job, &a, &d);
+    leased->master = master_to_check(s, job, &d, message);
+    if (leased->master)
+        json_object_set_new(json_object_get(message, "options"), "check_master",
+                            json_true());
+    state_send(s, peer, message);
 }
 
 static void lease_some(struct state *s, struct state_peer *peer, int64_t wanted,
@@ -303,6 +334,7 @@ static void job_free(struct state_job **at)
 
     *at = j->next;
     migration_report_release(&j->progress);
+    free(j->master);
     free(j);
 }
 
@@ -352,6 +384,7 @@ void state_jobs_done(struct state *s, struct state_peer *peer,
         return;
     job = (*at)->job;
     fate = (*at)->fate;
+    note_master(s, (*at)->master, message);
     job_free(at);
     err_clear(&outcome);
     if (!kind || strcmp(kind, err_kind_name(ERR_NONE)) != 0)

@@ -31,6 +31,7 @@ struct state_keys {
     enum seal_place place;
     int64_t after_id;           /* of the place; below it all are done */
     bool is_asked;              /* an answer of jobs is awaited */
+    int64_t question;           /* its number; answers to others are late */
     int64_t asked_ms, quiet_ms; /* loop time */
     int64_t rewrapped;          /* since the walk began */
 };
@@ -51,6 +52,14 @@ static void begin_walk(struct state *s)
     k->after_id = 0;
     k->is_asked = false;
     k->rewrapped = 0;
+}
+
+void state_keys_put_newest(struct state *s, json_t *message)
+{
+    const struct state_keys *k = keys_of(s);
+
+    if (k->count > 0)
+        wire_put_bytes(message, "newest", k->ids[0], SEAL_ID_SIZE);
 }
 
 void state_keys_take(struct state *s, const json_t *message)
@@ -89,6 +98,23 @@ bool state_keys_knows(struct state *s, const struct seal *seal)
         return true;
     }
     return false;
+}
+
+/* What a command line has sealed may have waited since; a seal that nobody
+   opens any more would be found out when it is needed. */
+int state_keys_check(struct state *s, const json_t *request, struct err *err)
+{
+    const json_t *master = json_object_get(request, "master");
+    const json_t *sealed = master ? master : request;
+    struct seal seal;
+    struct err ignored;
+
+    if (!json_object_get(sealed, "blob") ||
+        wire_seal(sealed, &seal, &ignored) == -1 || state_keys_knows(s, &seal))
+        return 0;
+    return err_set(err, ERR_RETRY,
+                   "the sealing key has been changed meanwhile, or is not in "
+                   "use yet; ask again");
 }
 
 /* --- the walk */
@@ -171,6 +197,7 @@ static void walk_on(struct state *s)
         json_t *message = message_of(k, "rewrap");
 
         json_object_set(message, "seals", slice.seals);
+        json_object_set_new(message, "question", json_integer(++k->question));
         k->is_asked = tell_jobs(s, message);
         k->asked_ms = loop_now_ms(s->loop);
     } else if (slice.rows == SLICE) {
@@ -217,7 +244,9 @@ void state_keys_rewrapped(struct state *s, const json_t *message)
     const json_t *item;
     size_t i;
 
-    if (!k->is_asked)
+    /* one to an earlier question speaks of other rows: those that lie below
+       would be left out */
+    if (!k->is_asked || wire_int(message, "question", 0) != k->question)
         return;
     state_write(s);
     k->is_asked = false;

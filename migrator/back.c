@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "migrator/back_parts.h"
 #include "migrator/folder_name.h"
+#include "migrator/master_check.h"
 #include "migrator/store_maildir.h"
 #include "migrator/trail_local.h"
 
@@ -59,6 +60,7 @@ int back_open_legacy(struct back *b, struct err *err)
     if (b->legacy != NULL)
         return 0;
     if (source_open(b->job, &b->legacy, err) == -1 ||
+        master_check(b->job, b->legacy, b->report, err) == -1 ||
         store_imap_open_legacy(b->job, &b->store, err) == -1)
         return -1;
     if (!source_namespace(b->legacy, &b->legacy_prefix, &separator)) {

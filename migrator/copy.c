@@ -12,6 +12,7 @@
 #include "migrator/copy_parts.h"
 #include "migrator/folder_name.h"
 #include "migrator/identity.h"
+#include "migrator/master_check.h"
 #include "migrator/set_aside.h"
 
 static void add_detail(struct copy *c, const char *folder, const char *what)
@@ -183,6 +184,7 @@ static int begin(struct copy *c, struct err *err)
         check_maildir(c, err) == -1 ||
         store_open(c->job->maildir, is_final, &c->store, err) == -1 ||
         source_open(c->job, &c->source, err) == -1 ||
+        master_check(c->job, c->source, c->report, err) == -1 ||
         check_identity(c, err) == -1 || read_totals(c, err) == -1)
         return -1;
     /* what came within the last minutes is little, and users wait for it */

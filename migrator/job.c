@@ -94,6 +94,7 @@ static void get_gate(const json_t *message, struct migration_job *out)
     size_t count = json_array_size(words);
 
     out->is_verified_too = json_is_true(json_object_get(message, "verify"));
+    out->checks_master = json_is_true(json_object_get(message, "check_master"));
     out->asks_local = json_is_true(json_object_get(message, "ask_local"));
     out->reserve_bytes =
         (uint64_t)json_integer_value(json_object_get(message, "reserve_bytes"));
@@ -194,6 +195,7 @@ static void put_gate(json_t *m, const struct migration_job *job)
         json_array_append_new(words, json_string(job->doveadm[i]));
     json_object_set_new(m, "doveadm", words);
     json_object_set_new(m, "verify", json_boolean(job->is_verified_too));
+    json_object_set_new(m, "check_master", json_boolean(job->checks_master));
     json_object_set_new(m, "ask_local", json_boolean(job->asks_local));
     json_object_set_new(m, "reserve_bytes",
                         json_integer((json_int_t)job->reserve_bytes));

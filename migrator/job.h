@@ -59,6 +59,7 @@ struct migration_job {
     bool with_changes; /* rollback: flags and deletions, too */
     bool is_full;      /* verify: compare bodies too, not only UIDs and sizes */
     bool is_verified_too; /* delta, last one: compare both sides at the end */
+    bool checks_master;   /* is he shown the mailbox that he asks for? */
     bool asks_local;      /* delta: does local serve this mailbox? */
     /* what such a question runs, before "user ..."; none: nothing to ask */
     char *doveadm[MIGRATION_DOVEADM_MAX + 1]; /* owned, NULL at the end */

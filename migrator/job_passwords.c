@@ -42,8 +42,12 @@ static int job_take_master(const struct keyring *keys, const json_t *message,
     for (int i = 0; i < 2; i++)
         if (copy_text(message, names[i], outs[i], sizes[i]) == -1)
             return err_set(err, ERR_SETUP, "%s is too long", names[i]);
-    return open_seal(keys, json_object_get(message, "master"),
-                     domain == NULL ? "" : domain + 1, &job->password, err);
+    if (open_seal(keys, json_object_get(message, "master"),
+                  domain == NULL ? "" : domain + 1, &job->password, err) == 0)
+        return 0;
+    if (err->kind == ERR_DENIED) /* no fault of the user's own password */
+        err->kind = ERR_SETUP;
+    return err_prefix(err, "the master user");
 }
 
 static int job_take_more(const struct keyring *keys, const json_t *message,

@@ -465,6 +465,7 @@ static int job_take_names(const json_t *message, struct migration_job *job,
     job->is_last = wire_bool(options, "is_last");
     job->with_changes = wire_bool(options, "with_changes");
     job->is_verified_too = wire_bool(options, "verify");
+    job->checks_master = wire_bool(options, "check_master");
     job->asks_local = wire_bool(options, "ask_local");
     return 0;
 }
@@ -531,6 +532,14 @@ static bool queue_has_account(const struct queue *q, int64_t account)
     return false;
 }
 
+/* A process of an earlier generation has not the newest key: what it cannot
+   open is not lost for that. */
+static bool is_for_others(const struct queue *q, const json_t *message)
+{
+    return json_object_get(message, "newest") != NULL &&
+           !rewrap_is_newest(&q->keys, message);
+}
+
 static void queue_on_job(struct queue *q, const json_t *message)
 {
     const char *word = wire_text(message, "kind");
@@ -555,6 +564,8 @@ static void queue_on_job(struct queue *q, const json_t *message)
         err_set(&err, ERR_SETUP, "a kind of job we do not know");
     else if (is_busy) /* an orphan of the state process before this one */
         err_set(&err, ERR_RETRY, "the worker before has not ended yet");
+    else if (is_for_others(q, message))
+        err_set(&err, ERR_RETRY, "a newer sealing key is in use");
     else if (job_take(q, message, &e->job, &err) == 0) {
         errand_enter(e, kind == JOB_HASH ? ERRAND_HASH : ERRAND_SPAWN);
         return;

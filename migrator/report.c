@@ -41,6 +41,8 @@ json_t *migration_report_encode(const struct migration_report *report)
         json_object_set(m, "details", report->details);
     if (report->items != NULL)
         json_object_set(m, "items", report->items);
+    json_object_set_new(m, "is_master_good",
+                        json_boolean(report->is_master_good));
     json_object_set_new(m, "is_verified", json_boolean(report->is_verified));
     json_object_set_new(m, "is_local_ready",
                         json_boolean(report->is_local_ready));
@@ -99,6 +101,8 @@ void migration_report_decode(const json_t *message,
         out->details = json_incref(details);
     if (json_is_array(items))
         out->items = json_incref(items);
+    out->is_master_good =
+        json_is_true(json_object_get(message, "is_master_good"));
     out->is_verified = json_is_true(json_object_get(message, "is_verified"));
     out->is_local_ready =
         json_is_true(json_object_get(message, "is_local_ready"));

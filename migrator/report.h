@@ -18,9 +18,10 @@ struct migration_report {
     int64_t messages_total, bytes_total;          /* as legacy counts them */
     int64_t copied, removed, reflagged, appended; /* by this job */
     int64_t set_aside;                            /* in the ledger now */
-    json_t *items;    /* owned array of the first SET_ASIDE_LISTED_MAX of them,
-                         {"item", "reason"}; NULL: none */
-    bool is_verified; /* delta, last one: both sides were compared */
+    json_t *items; /* owned array of the first SET_ASIDE_LISTED_MAX of them,
+                      {"item", "reason"}; NULL: none */
+    bool is_master_good; /* he is shown the mailboxes that he asks for */
+    bool is_verified;    /* delta, last one: both sides were compared */
     /* delta: what local says of this account (local_ask.h); "" : not asked */
     bool is_local_ready;
     char local_fault[200];

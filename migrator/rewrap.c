@@ -44,5 +44,6 @@ json_t *rewrap_answer(const struct keyring *ring, const json_t *message)
 
     json_array_foreach(json_object_get(message, "seals"), i, item)
         json_array_append_new(list, rewrap_one(ring, item));
-    return json_pack("{s:s,s:o}", "m", "rewrapped", "seals", list);
+    return json_pack("{s:s,s:o,s:O?}", "m", "rewrapped", "seals", list,
+                     "question", json_object_get(message, "question"));
 }

@@ -22,6 +22,7 @@
 #include "migrator/back.h"
 #include "migrator/folder_name.h"
 #include "migrator/identity.h"
+#include "migrator/master_check.h"
 #include "migrator/set_aside.h"
 #include "migrator/message_file.h"
 #include "migrator/source.h"
@@ -708,7 +709,8 @@ static int trail_pass(struct trail *t, struct err *err)
         check_ledger(t, err) == -1 ||
         message_file_open(&t->file, t->job->ledger_dir, err) == -1 ||
         send_keywords(t, err) == -1 ||
-        source_open(t->job, &t->source, err) == -1)
+        source_open(t->job, &t->source, err) == -1 ||
+        master_check(t->job, t->source, t->report, err) == -1)
         return -1;
     /* what a killed way back has put on legacy is no late mail */
     if (check_identity(t, err) == -1 ||

@@ -28,14 +28,14 @@ def fake():
 
 class Mailbox:
     def __init__(self, folder, fake):
-        self.folder, self.fake = folder, fake
+        self.folder, self.fake, self.more = folder, fake, {}
 
     def write_job(self, kind):
         job = {"id": 1, "kind": kind, "address": "u@example.test",
                "legacy_user": "u", "password": 'pa"ss\\word',
                "legacy_imap": f"imap://127.0.0.1:{self.fake.port}",
                "maildir": str(self.folder / "Maildir"),
-               "ledger_dir": str(self.folder / "ledger")}
+               "ledger_dir": str(self.folder / "ledger"), **self.more}
         path = self.folder / "job.json"
         path.write_text(json.dumps(job))
         return path
@@ -147,3 +147,23 @@ def test_legacy_is_only_read(mailbox, fake):
                             r"EXPUNGE|CLOSE|SUBSCRIBE|RENAME", line, re.I)
         assert "BODY[]" not in line
     assert any("BODY.PEEK[]" in line for line in fake.heard)
+
+
+def test_a_server_that_shows_the_master_user_his_own_mailbox(mailbox, fake):
+    """It does not heed for whom he logs in: everybody would get the same."""
+    mailbox.more = {"master_user": "boss", "check_master": True}
+    report = mailbox.copy()
+    assert report["kind"] == "setup" and "his own INBOX" in report["text"]
+    assert not list((mailbox.folder / "Maildir" / "cur").glob("*"))
+    # what the user is shown by his own password cannot be wrong
+    mailbox.more["more"] = [{"credential": 0, "password": "his own"}]
+    report = mailbox.copy()
+    assert report["kind"] == "none" and report["is_master_good"]
+
+
+def test_a_master_user_without_a_mailbox_is_no_question(mailbox, fake):
+    mailbox.more = {"master_user": "boss", "check_master": True}
+    fake.logins = {"boss": "NO [AUTHENTICATIONFAILED] no"}
+    report = mailbox.copy()
+    assert report["kind"] == "none" and report["is_master_good"]
+    assert mailbox.stored() == rights()

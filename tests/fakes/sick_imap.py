@@ -49,8 +49,10 @@ class Session(socketserver.StreamRequestHandler):
             return True
         if verb == "CAPABILITY":
             self.say("* CAPABILITY IMAP4rev1")
-        elif verb == "LOGIN" and server.login:
-            self.say(f"{tag} {server.login}")
+        elif verb == "LOGIN" and (server.login or
+                                  rest.split('"')[1] in server.logins):
+            self.say(f"{tag} " + (server.login or
+                                  server.logins[rest.split('"')[1]]))
             return True
         elif verb == "LIST":
             self.say('* LIST () "/" INBOX')
@@ -114,7 +116,8 @@ class Session(socketserver.StreamRequestHandler):
 
 class SickImap(socketserver.ThreadingTCPServer):
     """fault: {uid: what is wrong with its body}; answers: {command: what is
-    said instead}; login: the answer to every LOGIN; greeting: said instead of
+    said instead}; login: the answer to every LOGIN; logins: {user: the
+    answer to his}; greeting: said instead of
     everything else. uids may grow."""
 
     daemon_threads = True
@@ -125,6 +128,7 @@ class SickImap(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", port), Session)
         self.fault, self.answers, self.heard = {}, {}, []
         self.sessions, self.login, self.greeting = 0, None, None
+        self.logins = {}
         self.sockets = []
         self.waits, self.waiting = {}, 0
         self.counting = threading.Lock()

@@ -403,7 +403,8 @@ static json_t *rewrap_message(const struct stage *s, const struct keyring *ring)
 {
     json_t *item =
         json_pack("{s:i,s:i,s:s}", "place", 0, "id", 7, "address", ADDRESS);
-    json_t *m = json_pack("{s:s,s:[o]}", "m", "rewrap", "seals", item);
+    json_t *m = json_pack("{s:s,s:i,s:[o]}", "m", "rewrap", "question", 5,
+                          "seals", item);
     uint8_t id[SEAL_ID_SIZE];
 
     wire_put_seal(item, &s->seal);
@@ -435,6 +436,7 @@ static void test_a_seal_is_wrapped_anew_by_who_has_the_newest_key(void **state)
     m = expect(s, &s->state, "rewrapped");
     item = json_array_get(json_object_get(m, "seals"), 0);
     assert_int_equal(wire_int(item, "id", 0), 7);
+    assert_int_equal(wire_int(m, "question", 0), 5);
     assert_int_equal(
         wire_bytes(item, "key", seal.wrapped_key, sizeof seal.wrapped_key),
         SEAL_WRAPPED_SIZE);
@@ -444,6 +446,25 @@ static void test_a_seal_is_wrapped_anew_by_who_has_the_newest_key(void **state)
     assert_string_equal(password.bytes, "pw-anna");
     secret_wipe(&password);
     keyring_release(&newer);
+}
+
+static void test_a_job_for_a_newer_key_is_given_back(void **state)
+{
+    struct stage *s = *state;
+    const uint8_t newer[SEAL_ID_SIZE] = {1, 2, 3, 4};
+    json_t *m = json_pack("{s:s,s:i,s:s,s:i,s:i,s:s,s:s,s:s}", "m", "job",
+                          "job", 12, "kind", "initial", "account", 9, "epoch",
+                          3, "address", ADDRESS, "legacy_user", "anna", "imap",
+                          "imap://127.0.0.1:143");
+
+    expect(s, &s->state, "lease");
+    /* of an earlier generation: the password was sealed by the next one */
+    s->seal.wrapped_key[1] ^= 1;
+    wire_put_seal(m, &s->seal);
+    wire_put_bytes(m, "newest", newer, sizeof newer);
+    channel_send_take(s->state.channel, m, -1);
+    expect_done(s, 12, "retry");
+    assert_int_equal(s->spawns, 0);
 }
 
 static void on_drained(void *ctx)
@@ -530,6 +551,7 @@ int main(void)
         PLAYED(test_a_hash_is_made_beside_the_loop),
         PLAYED(test_a_seal_of_somebody_else_is_a_setup_error),
         PLAYED(test_a_seal_of_a_key_that_is_gone_counts_as_refused),
+        PLAYED(test_a_job_for_a_newer_key_is_given_back),
         PLAYED(test_a_seal_is_wrapped_anew_by_who_has_the_newest_key),
         PLAYED(test_a_drain_ends_with_the_last_worker),
         cmocka_unit_test(test_a_ledger_has_its_own_directory_for_any_address),
