@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "migrator/back_parts.h"
+#include "migrator/uid_set.h"
 
 #define MARGIN    200 /* what local may give out until the last pass */
 #define SPACE_MAX 20000
@@ -33,8 +34,11 @@ static int write_placeholder(struct back *b, struct err *err)
     return 0;
 }
 
-/* The UIDs that COPY gave: the last word of "[COPYUID validity from to]". */
-static int take_copied(const char *answer, struct buf *out, struct err *err)
+/* The UIDs that COPY gave: the last word of "[COPYUID validity from to]". They
+   are expunged by these numbers, so they must be as many as were copied, and
+   above what the folder had before. */
+static int take_copied(const char *answer, const struct buf *copied,
+                       uint32_t first, struct buf *out, struct err *err)
 {
     const char *code = answer == NULL ? NULL : strcasestr(answer, "[COPYUID ");
     const char *end = code == NULL ? NULL : strchr(code, ']');
@@ -42,8 +46,11 @@ static int take_copied(const char *answer, struct buf *out, struct err *err)
 
     while (at != NULL && at > code && at[-1] != ' ')
         at--;
-    if (at == NULL || at == end || strspn(at, "0123456789,:") == 0)
+    if (at == NULL || at == end)
         return err_set(err, ERR_ITEM, "COPY tells no UIDs");
+    if (uid_set_count(at, (size_t)(end - at), first) !=
+        uid_set_count(copied->bytes, copied->used, first))
+        return err_set(err, ERR_ITEM, "COPY tells UIDs that cannot be");
     return buf_append(out, at, (size_t)(end - at)) == -1
                ? err_set(err, ERR_ITEM, "COPY tells too many UIDs")
                : 0;
@@ -73,10 +80,16 @@ static int uidnext_of(struct back *b, const char *folder, uint32_t *out,
     return store_imap_folder(b->store, folder, false, out, err);
 }
 
-/* Double what `all` names until `wanted` UIDs are used up. */
-static int multiply(struct back *b, const char *folder, uint32_t target,
-                    struct buf *all, struct err *err)
+struct room {
+    const char *folder;     /* borrowed */
+    uint32_t first, target; /* UIDNEXT before, and as it shall be */
+};
+
+/* Double what `all` names until UIDNEXT is what is wanted. */
+static int multiply(struct back *b, const struct room *room, struct buf *all,
+                    struct err *err)
 {
+    const char *folder = room->folder;
     const char *answer;
     uint32_t uidnext;
 
@@ -88,7 +101,7 @@ static int multiply(struct back *b, const char *folder, uint32_t target,
 
         if (uidnext_of(b, folder, &uidnext, err) == -1)
             return -1;
-        if (uidnext >= target || all->used > SET_MAX)
+        if (uidnext >= room->target || all->used > SET_MAX)
             return 0;
         size = all->used + strlen(folder) + 40;
         rest = mem_alloc(size);
@@ -98,7 +111,7 @@ static int multiply(struct back *b, const char *folder, uint32_t target,
         free(rest);
         buf_init(&more, SET_MAX);
         if (result == 0)
-            result = take_copied(answer, &more, err);
+            result = take_copied(answer, all, room->first, &more, err);
         if (result == 0 && (buf_append(all, ",", 1) == -1 ||
                             buf_append(all, more.bytes, more.used) == -1))
             result = err_set(err, ERR_ITEM, "too many ranges of UIDs");
@@ -125,6 +138,7 @@ static int fill_space(struct back_folder *f, uint32_t uidnext, uint32_t target,
 {
     struct back *b = f->back;
     const char *name = f->row->name;
+    const struct room room = {name, uidnext, target};
     const struct store_append append = {
         name, "\\Seen \\Deleted", time(NULL), 0, b->file.fd, PLACEHOLDER_SIZE};
     bool is_refused;
@@ -136,11 +150,11 @@ static int fill_space(struct back_folder *f, uint32_t uidnext, uint32_t target,
         note_space(b, f->row->id, uidnext, true, err) == -1 ||
         store_imap_append(b->store, &append, &uid, &is_refused, err) == -1)
         return -1;
-    if (uid == 0)
+    if (uid < uidnext) /* of another message, or 0 */
         return err_set(err, ERR_ITEM, "APPEND tells no UID");
     buf_init(&all, 2 * SET_MAX);
     buf_printf(&all, "%u", uid);
-    result = multiply(b, name, target, &all, err);
+    result = multiply(b, &room, &all, err);
     if (result == 0) {
         char *set = mem_dup(all.bytes, all.used + 1);
 
