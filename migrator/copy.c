@@ -172,7 +172,10 @@ static int check_identity(struct copy *c, struct err *err)
 {
     struct identity identity = identity_of(c);
 
-    return identity_check(&identity, err) == -1 ? -1 : 0;
+    int rc = identity_check(&identity, err);
+
+    c->is_renewed = rc == 1;
+    return rc == -1 ? -1 : 0;
 }
 
 static int begin(struct copy *c, struct err *err)
@@ -577,7 +580,7 @@ static int finish(struct copy *c, const struct copy_tasks *tasks,
     c->report->set_aside += c->unopened;
     count_bytes(c);
     identity = identity_of(c);
-    if (copy_gate(c, tasks, err) == -1 || identity_tell(&identity, err) == -1)
+    if (copy_gate(c, tasks, err) == -1 || identity_end(&identity, err) == -1)
         return -1;
     if (c->job->kind != JOB_FINAL)
         return 0;

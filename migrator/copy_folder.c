@@ -520,6 +520,17 @@ static int renew(struct copy_pass *p, struct err *err)
     return 0;
 }
 
+/* Made anew it may have the same UIDVALIDITY (some servers have a fixed one):
+   its UIDs mean other messages all the same. */
+static bool was_made_anew(const struct copy_pass *p)
+{
+    if (p->folder->uidvalidity == 0)
+        return false;
+    return p->folder->uidvalidity != p->status.uidvalidity ||
+           (p->copy->is_renewed && p->status.uidnext != 0 &&
+            p->status.uidnext < p->folder->uidnext);
+}
+
 static int begin_pass(struct copy_pass *p, struct err *err)
 {
     struct copy *c = p->copy;
@@ -534,8 +545,7 @@ static int begin_pass(struct copy_pass *p, struct err *err)
     }
     if (p->status.uidvalidity == 0)
         return err_set(err, ERR_ITEM, "no UIDVALIDITY");
-    if (p->folder->uidvalidity != 0 &&
-        p->folder->uidvalidity != p->status.uidvalidity && renew(p, err) == -1)
+    if (was_made_anew(p) && renew(p, err) == -1)
         return -1;
     p->folder->uidvalidity = p->status.uidvalidity;
     if (ledger_keywords(c->ledger, p->folder->id, &p->keywords,

@@ -28,6 +28,7 @@ struct copy {
     bool must_check;   /* rows of another boot, or set aside ones */
     bool was_unsynced; /* the last pass never came to its syncfs */
     bool is_written;   /* store or ledger were changed by this job */
+    bool is_renewed;   /* every folder was made anew on legacy */
     bool was_verified; /* both sides were the same when it began */
     unsigned touched;  /* folders that this job has written to */
 };

@@ -346,7 +346,7 @@ static int judge(const struct identity *id, const struct search *s,
                    s->count, s->found);
 }
 
-int identity_check(const struct identity *id, struct err *err)
+static int check_now(const struct identity *id, struct err *err)
 {
     const struct ledger_folder *inbox = find_inbox(id);
     struct source_folder_list list = {0};
@@ -377,6 +377,30 @@ int identity_check(const struct identity *id, struct err *err)
     return rc;
 }
 
+static int is_pending(const struct identity *id, bool *out, struct err *err)
+{
+    char *renewal;
+
+    if (ledger_get(id->ledger, "renewal", &renewal, err) == -1)
+        return -1;
+    *out = renewal != NULL && strcmp(renewal, "1") == 0;
+    free(renewal);
+    return 0;
+}
+
+int identity_check(const struct identity *id, struct err *err)
+{
+    bool was_pending;
+    int rc = check_now(id, err);
+
+    if (rc == -1 || is_pending(id, &was_pending, err) == -1)
+        return -1;
+    if (rc == 1 && !was_pending &&
+        ledger_put(id->ledger, "renewal", "1", err) == -1)
+        return -1;
+    return rc == 1 || was_pending;
+}
+
 struct first_row {
     uint8_t digest[LEDGER_DIGEST_SIZE];
     bool is_known;
@@ -394,7 +418,7 @@ static int take_first(void *ctx, const struct ledger_message *m,
     return err_set(err, ERR_NONE, "found"); /* -1: no more rows */
 }
 
-int identity_tell(const struct identity *id, struct err *err)
+static int tell(const struct identity *id, struct err *err)
 {
     const struct ledger_folder *inbox = find_inbox(id);
     struct first_row first = {.is_known = false};
@@ -409,4 +433,13 @@ int identity_tell(const struct identity *id, struct err *err)
     mailbox_id_format(inbox->uidvalidity, first.is_known ? first.digest : NULL,
                       id->report->mailbox_id);
     return 0;
+}
+
+int identity_end(const struct identity *id, struct err *err)
+{
+    bool was_pending;
+
+    if (tell(id, err) == -1 || is_pending(id, &was_pending, err) == -1)
+        return -1;
+    return was_pending ? ledger_put(id->ledger, "renewal", "0", err) : 0;
 }

@@ -24,12 +24,15 @@ struct identity { /* all borrowed */
 /* Before a pass changes anything. 0: some folder is the one we know, or nothing
    was copied yet. 1: every folder was made anew, and either half of what was
    copied is found again by its digest or an operator has accepted it; the
-   report says so in `renewal`. -1 with ERR_SETUP and report->question: it looks
+   report says so in `renewal`. 1 also in the passes behind that, until
+   identity_end: once the first folder is done, the mailbox looks like the one
+   we know. -1 with ERR_SETUP and report->question: it looks
    like another's; report->mailbox_id says which was met. -1 with other kinds:
    could not be found out now. */
 int identity_check(const struct identity *identity, struct err *err);
 
-/* At the end of a pass: which mailbox the ledger speaks of, into the report. */
-int identity_tell(const struct identity *identity, struct err *err);
+/* At the end of a good pass: which mailbox the ledger speaks of, into the
+   report. */
+int identity_end(const struct identity *identity, struct err *err);
 
 #endif

@@ -673,32 +673,21 @@ static struct identity identity_of(const struct trail *t)
                              .report = t->report};
 }
 
-/* Another's mail must not come in. What was found out is kept in the ledger:
-   once the first folder is matched, the mailbox looks like the one we know. */
+/* Another's mail must not come in. */
 static int check_identity(struct trail *t, struct err *err)
 {
     struct identity identity = identity_of(t);
     int rc = identity_check(&identity, err);
-    char *renewal;
 
-    if (rc == -1 || (rc == 1 && ledger_put(t->ledger, "renewal", "1", err)))
-        return -1;
-    if (ledger_get(t->ledger, "renewal", &renewal, err) == -1)
-        return -1;
-    t->is_renewed = renewal != NULL && strcmp(renewal, "1") == 0;
-    free(renewal);
-    return 0;
+    t->is_renewed = rc == 1;
+    return rc == -1 ? -1 : 0;
 }
 
 static int end_renewal(struct trail *t, struct err *err)
 {
     struct identity identity = identity_of(t);
 
-    if (!t->is_renewed)
-        return 0;
-    return identity_tell(&identity, err) == -1
-               ? -1
-               : ledger_put(t->ledger, "renewal", "0", err);
+    return t->is_renewed ? identity_end(&identity, err) : 0;
 }
 
 static int trail_pass(struct trail *t, struct err *err)
