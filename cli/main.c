@@ -294,7 +294,7 @@ static void print_usage(FILE *to)
 {
     fputs("usage: mailhaul [-c FILE] [--json] COMMAND\n\n", to);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(to, "  %-17s %s\n", commands[i].name, commands[i].summary);
+        fprintf(to, "  %-21s  %s\n", commands[i].name, commands[i].summary);
     fputs("\n  -c FILE   the configuration (" CONF_PATH ")\n"
           "  --json    print one JSON document\n"
           "  --version\n"
