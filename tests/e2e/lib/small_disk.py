@@ -33,6 +33,13 @@ class SmallDisk:
                 except OSError:
                     pass
 
+    def leave(self, free_mb):
+        """Fill it until no more than that is free."""
+        now = os.statvfs(self.folder)
+        surplus = now.f_bavail * now.f_frsize - (free_mb << 20)
+        with open(self.folder / "filler", "ab") as f:
+            os.posix_fallocate(f.fileno(), 0, surplus)
+
     def empty(self):
         (self.folder / "filler").unlink()
 
