@@ -188,6 +188,7 @@ int provision_apply(struct provision *p, const struct account *account,
         .is_active = account->route == ROUTE_LOCAL,
         .is_login_locked = account->is_login_locked,
         .is_submission_locked = account->is_submission_locked,
+        .set_at = account->local_password_at,
         .epoch = account->epoch};
 
     if (p->auth == NULL)

@@ -228,6 +228,8 @@ static int repair(struct check *c, const json_t *request, struct err *err)
 {
     struct evidence e = {.conf = c->conf,
                          .must_walk = wire_bool(request, "walk"),
+                         .event = "db check --repair",
+                         .reason = wire_text(request, "reason"),
                          .now_ms = clock_unix_ms(),
                          .result = json_object()};
     struct db *db;

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +15,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "account/command.h"
 #include "account/provision.h"
 #include "account/witness.h"
 #include "base/mem.h"
 #include "db/accounts.h"
+#include "db/audit.h"
 #include "db/counters.h"
 #include "db/rebuild.h"
 #include "db/refused.h"
@@ -308,6 +311,24 @@ static int merge(struct taking *t, bool has_auth, struct err *err)
     return rc;
 }
 
+/* Who has asked for it, behind what it has changed. */
+static int note(struct taking *t, struct err *err)
+{
+    char actor[COMMAND_ACTOR_MAX], detail[128];
+    const struct audit_entry entry = {.at = t->e->now_ms,
+                                      .actor = actor,
+                                      .event = t->e->event,
+                                      .detail = detail,
+                                      .reason = t->e->reason};
+
+    command_actor(getuid(), actor);
+    snprintf(
+        detail, sizeof(detail), "changed=%" PRId64 " added=%" PRId64,
+        (int64_t)json_integer_value(json_object_get(t->e->result, "changed")),
+        (int64_t)json_integer_value(json_object_get(t->e->result, "added")));
+    return audit_append(t->db, &entry, err);
+}
+
 int evidence_take(struct db *db, const struct evidence *e, struct err *err)
 {
     struct taking t = {.db = db, .e = e, .err = err};
@@ -320,6 +341,8 @@ int evidence_take(struct db *db, const struct evidence *e, struct err *err)
         rc = collect(&t, err);
         if (rc == 0)
             rc = merge(&t, has_auth == 1, err);
+        if (rc == 0)
+            rc = note(&t, err);
         if (rc == 0)
             rc = db_commit(db, err);
         if (rc == -1)

@@ -51,6 +51,8 @@ struct evidence {
     const struct conf *conf;
     bool must_walk;
     const char *doubtful;
+    const char *event;  /* of the command, for the audit */
+    const char *reason; /* or NULL */
     int64_t now_ms;
     json_t *result; /* borrowed */
 };

@@ -74,6 +74,8 @@ static int fill(struct rebuild *r, const json_t *request, struct err *err)
     struct evidence e = {.conf = r->conf,
                          .must_walk = wire_bool(request, "walk"),
                          .doubtful = wire_text(request, "doubtful"),
+                         .event = "db rebuild",
+                         .reason = wire_text(request, "reason"),
                          .now_ms = clock_unix_ms(),
                          .result = r->result};
     char database[PATH_MAX + 8];

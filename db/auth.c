@@ -60,7 +60,9 @@ static const char *const scripts[] = {
                                                  "CREATE TRIGGER password_went "
                                                  "AFTER DELETE ON passwords"
                                                  " BEGIN " RENEW_VERSION_OF(
-                                                     "OLD") " END;"};
+                                                     "OLD") " END;",
+
+    "ALTER TABLE users ADD COLUMN set_at INTEGER NOT NULL DEFAULT 0;"};
 
 /* Give what is behind fd away, if it is not right yet. The mode comes last:
    chown takes the set-group-id bit away. */
@@ -186,6 +188,7 @@ static void bind_user(struct db_statement *s, const struct auth_user *user)
     db_bind_int(s, 10, user->epoch);
     db_bind_int(s, 11, !user->is_login_locked);
     db_bind_int(s, 12, !user->is_submission_locked);
+    db_bind_int(s, 13, user->set_at);
 }
 
 static int put_user(struct db *db, const struct auth_user *user,
@@ -195,15 +198,16 @@ static int put_user(struct db *db, const struct auth_user *user,
         db_prepare(db,
                    "INSERT INTO users (username, password, home, mail, uid, "
                    "gid, prefix, separator, active, epoch, can_login, "
-                   "can_submit) VALUES "
-                   "(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) "
+                   "can_submit, set_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "
+                   "?8, ?9, ?10, ?11, ?12, ?13) "
                    "ON CONFLICT (username) DO UPDATE SET "
                    "password = excluded.password, home = excluded.home, "
                    "mail = excluded.mail, uid = excluded.uid, "
                    "gid = excluded.gid, prefix = excluded.prefix, "
                    "separator = excluded.separator, active = excluded.active, "
                    "epoch = excluded.epoch, can_login = excluded.can_login, "
-                   "can_submit = excluded.can_submit "
+                   "can_submit = excluded.can_submit, "
+                   "set_at = excluded.set_at "
                    "WHERE epoch <= excluded.epoch",
                    err);
 

@@ -4,12 +4,14 @@
  *   users(username TEXT PRIMARY KEY, password TEXT, home TEXT, mail TEXT,
  *         uid INTEGER, gid INTEGER, prefix TEXT, separator TEXT,
  *         active INTEGER, epoch INTEGER, can_login INTEGER,
- *         can_submit INTEGER)
+ *         can_submit INTEGER, set_at INTEGER)
  *   passwords(username TEXT, slot INTEGER, password TEXT)
  *
  * prefix and separator are NULL where Dovecot's own shall hold; active is 1
  * from the flip on (login and LMTP ask for active=1, doveadm does not).
  * can_login and can_submit are 0 for who is locked; LMTP does not ask for them.
+ * set_at is for us: when an operator has set a password here, Unix ms, or 0. So
+ * `db rebuild` knows which passwords count that the control db has forgotten.
  * passwords has those beside users.password, slots 1 to AUTH_SLOTS.
  *
  * Beside it, for us: versions(username, version), a random number that triggers
@@ -41,6 +43,7 @@ struct auth_user {
     const char *separator; /* NULL: Dovecot's own */
     bool is_active;
     bool is_login_locked, is_submission_locked;
+    int64_t set_at; /* Unix ms, 0: never */
     int64_t epoch;
 };
 

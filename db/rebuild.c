@@ -98,6 +98,16 @@ int rebuild_missing_domains(struct db *db, rebuild_line_fn *fn, void *ctx,
 /* The row says what the witness says; what was on its way is not any more. A
    mailbox that went back is gone through again, and waits for a password. */
 static const char *const row_steps[] = {
+    "INSERT INTO audit (at, account_id, actor, event, address, domain, was, "
+    "became) SELECT ?1, a.id, 'db rebuild', 'rebuilt', a.address, " DOMAIN_OF(
+        "a.address") ", "
+                     "printf('route=%s copy=%s epoch=%d', a.route, a.copy, "
+                     "a.epoch), "
+                     "printf('route=%s copy=%s epoch=%d', r.route, "
+                     "iif(r.route = 'local', 'trail', 'failed'), r.epoch) FROM "
+                     "refused r JOIN "
+                     "accounts a ON a.address = r.address WHERE " SURE,
+
     "UPDATE accounts SET route = r.route, "
     "copy = iif(r.route = 'local', 'trail', 'failed'), epoch = r.epoch, "
     "provisioned_epoch = -1, generation = r.generation, "
@@ -128,6 +138,15 @@ static const char *const row_steps[] = {
                      "WHERE a.address = r.address)",
 };
 
+/* On local, as local itself says. */
+#define SERVED                                                                 \
+    "u.username = a.address AND u.active = 1 AND u.epoch = a.epoch AND "       \
+    "a.route = 'local'"
+/* An operator has set a password there since. */
+#define SET_SINCE                                                              \
+    "(SELECT a.id FROM auth.users u JOIN accounts a ON " SERVED                \
+    " WHERE u.set_at > a.local_password_at)"
+
 static const char *const auth_steps[] = {
     "INSERT INTO secrets (account_id, password_hash) SELECT a.id, u.password "
     "FROM refused r JOIN accounts a ON a.address = r.address JOIN auth.users u "
@@ -141,10 +160,40 @@ static const char *const auth_steps[] = {
     "WHERE " SURE " AND NOT EXISTS (SELECT 1 FROM credentials c WHERE "
     "c.account_id = a.id AND c.hash = p.password)",
 
-    /* who was locked out stays out */
-    "UPDATE accounts SET lock_login = (u.can_login = 0), "
+    /* what counted before a password was set counts no more, and legacy is not
+       asked what it thinks of it */
+    "UPDATE secrets SET password_hash = coalesce((SELECT u.password FROM "
+    "auth.users u JOIN accounts a ON a.address = u.username WHERE "
+    "a.id = secrets.account_id), '') WHERE account_id IN " SET_SINCE,
+
+    "DELETE FROM credentials WHERE account_id IN " SET_SINCE
+    " AND hash NOT IN (SELECT p.password FROM auth.passwords p JOIN accounts "
+    "a ON a.address = p.username WHERE a.id = credentials.account_id)",
+
+    "INSERT INTO credentials (account_id, origin, hash, created_at) "
+    "SELECT a.id, 'local', p.password, ?1 FROM auth.passwords p JOIN accounts "
+    "a ON a.address = p.username WHERE a.id IN " SET_SINCE
+    " AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.account_id = a.id "
+    "AND c.hash = p.password)",
+
+    "INSERT INTO audit (at, account_id, actor, event, address, domain, was, "
+    "became) SELECT ?1, a.id, 'db rebuild', 'password set', "
+    "a.address, " DOMAIN_OF(
+        "a.address") ", printf('local_password_at=%d', "
+                     "a.local_password_at), printf('local_password_at=%d', "
+                     "u.set_at) FROM "
+                     "auth.users u JOIN accounts a ON " SERVED
+                     " WHERE u.set_at > a.local_password_at",
+
+    "UPDATE accounts AS a SET local_password_at = u.set_at FROM auth.users u "
+    "WHERE " SERVED " AND u.set_at > a.local_password_at",
+
+    /* who was locked out stays out, who was let in again stays in */
+    "UPDATE accounts AS a SET lock_login = (u.can_login = 0), "
     "lock_submission = (u.can_submit = 0) FROM auth.users u WHERE "
-    "u.username = accounts.address AND accounts.id IN " SURE_ACCOUNTS,
+    "u.username = a.address AND (a.id IN " SURE_ACCOUNTS " OR (" SERVED ")) "
+    "AND (a.lock_login <> (u.can_login = 0) OR "
+    "a.lock_submission <> (u.can_submit = 0))",
 
     "UPDATE accounts SET provisioned_epoch = accounts.epoch FROM auth.users u "
     "WHERE "
@@ -167,7 +216,10 @@ static const char *const end_steps[] = {
     "INSERT INTO audit (at, account_id, actor, event, address, became, domain) "
     "SELECT ?1, a.id, 'db rebuild', 'rebuilt', a.address, "
     "printf('route=%s copy=%s epoch=%d', a.route, a.copy, a.epoch), " DOMAIN_OF(
-        "a.address") " FROM accounts a WHERE a.id IN " SURE_ACCOUNTS,
+        "a.address") " FROM accounts a WHERE a.id IN " SURE_ACCOUNTS
+                     " AND NOT EXISTS (SELECT 1 FROM audit e WHERE "
+                     "e.account_id = a.id AND "
+                     "e.at = ?1 AND e.event = 'rebuilt')",
     "UPDATE counters SET value = max(value, (SELECT coalesce(max(generation), "
     "0) FROM refused)) WHERE name = 'generation'",
 };
@@ -197,7 +249,9 @@ static int count_all(struct db *db, struct rebuild_counts *out, struct err *err)
          &out->legacy},
         {"SELECT count(*) FROM accounts a WHERE a.route = 'local' AND "
          "a.id IN " SURE_ACCOUNTS " AND NOT EXISTS (SELECT 1 FROM secrets s "
-         "WHERE s.account_id = a.id AND s.password_hash <> '')",
+         "WHERE s.account_id = a.id AND s.password_hash <> '') AND NOT EXISTS "
+         "(SELECT 1 FROM credentials c WHERE c.account_id = a.id AND "
+         "c.hash <> '')",
          &out->without_hash},
         {"SELECT count(*) FROM accounts a WHERE a.route = 'local' AND "
          "a.id IN " SURE_ACCOUNTS " AND NOT EXISTS (SELECT 1 FROM secrets s "
@@ -220,10 +274,10 @@ int rebuild_merge(struct db *db, bool has_auth, int64_t now_ms,
         "DELETE FROM refused WHERE source <> 'maildir'"};
 
     memset(out, 0, sizeof(*out));
-    if (run_all(db, row_steps, 1, now_ms, err) == -1)
+    if (run_all(db, row_steps, 2, now_ms, err) == -1)
         return -1;
     out->changed = db_changed_rows(db);
-    if (run_all(db, row_steps + 1, 1, now_ms, err) == -1)
+    if (run_all(db, row_steps + 2, 1, now_ms, err) == -1)
         return -1;
     out->added = db_changed_rows(db);
     if (has_auth && run_all(db, STEPS(auth_steps), now_ms, err) == -1)

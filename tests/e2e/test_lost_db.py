@@ -236,6 +236,84 @@ def test_backup_brings_back_who_had_not_moved(node, tmp_path):
     assert node.cli("db", "check")["difference_count"] == 0
 
 
+@pytest.mark.parametrize("when", ["flipped", "learnt", "none"])
+def test_password_and_lock_set_since_the_backup_stay(node, tmp_path, when):
+    """The backup is of before the flip, of after it, or there is none: what a
+    thief knows does not come back, and legacy is not asked about it."""
+    kept = []
+    if when == "learnt":
+        node.learn("u@a.test")
+        kept = ["--from", node.cli("db", "backup", str(tmp_path))["file"]]
+        node.jobs.done(node.jobs.take("delta"), **CLEAN)
+        for peer in (node.login, node.smtp):
+            peer.quiet(peer.expect("hold", wait=20))
+        node.jobs.done(node.jobs.take("final"), **CLEAN)
+    else:
+        node.flip("u@a.test")
+    node.wait_for("u@a.test", route="local", provisioned=True)
+    if when == "flipped":
+        kept = ["--from", node.cli("db", "backup", str(tmp_path))["file"]]
+    set_password(node, "u@a.test", "{SHA512-CRYPT}$6$new$hash")
+    node.cli("account", "lock", "u@a.test", "--submission")
+    was = node.wait_for("u@a.test", provisioned=True)
+    told = hashes_of(node, "u@a.test")
+    assert told == [None, "{SHA512-CRYPT}$6$new$hash"]
+    node.end()
+    node.lose()
+    assert node.cli("db", "rebuild", *kept)["without_password"] == 0
+    node.begin()
+    row = node.wait_for("u@a.test", route="local", provisioned=True)
+    assert row["local_password_at"] == was["local_password_at"]
+    assert row["submission_locked"] and not row["login_locked"]
+    assert [c["origin"] for c in row["credentials"] if c["hashed"]] == ["local"]
+    node.cli("account", "unlock", "u@a.test")  # writes auth.db from the row
+    wait_until(lambda: not node.show("u@a.test")["submission_locked"])
+    assert hashes_of(node, "u@a.test") == told
+
+
+def set_password(node, address, made):
+    """`account password`, whose hash the jobs make."""
+    asked = subprocess.Popen(
+        [BUILD / "mailhaul", "-c", node.conf, "account", "password", address,
+         "--file", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    asked.stdin.write(b"new\n")
+    asked.stdin.close()
+    node.jobs.done(node.jobs.take("hash"), hash=made)
+    assert asked.wait(30) == 0
+
+
+def hashes_of(node, address):
+    with sqlite3.connect(node.auth) as auth:
+        return [row[0] for row in auth.execute(
+            "select password from users where username = ?1 union all "
+            "select password from passwords where username = ?1",
+            (address,))]
+
+
+def test_the_audit_tells_of_a_rebuild(node, tmp_path):
+    node.learn("u@a.test")
+    kept = node.cli("db", "backup", str(tmp_path))["file"]
+    node.jobs.done(node.jobs.take("delta"), **CLEAN)
+    for peer in (node.login, node.smtp):
+        peer.quiet(peer.expect("hold", wait=20))
+    node.jobs.done(node.jobs.take("final"), **CLEAN)
+    node.wait_for("u@a.test", route="local", provisioned=True)
+    node.flip("v@a.test")
+    node.end()
+    node.lose()
+    node.cli("db", "rebuild", "--from", kept, "--reason", "disk died")
+    entries = node.cli("audit")["entries"][::-1]
+    [change] = [e for e in entries if e["address"] == "u@a.test"
+                and e["event"] == "rebuilt"]
+    assert "route=legacy" in change["was"] and "epoch=1" in change["was"]
+    assert "route=local" in change["became"] and "epoch=3" in change["became"]
+    [came] = [e for e in entries if e["address"] == "v@a.test"]
+    assert came["event"] == "rebuilt" and "route=local" in came["became"]
+    [asked] = [e for e in entries if e["event"] == "db rebuild"]
+    assert asked["actor"].startswith(f"uid {os.getuid()} (")
+    assert asked["reason"] == "disk died"
+
+
 def test_damaged_db_is_told_and_rebuilt(node):
     node.flip("u@a.test")
     node.end()

@@ -178,7 +178,7 @@ def missing_acts(entries, acts):
         event, address, reason = act
         found = next((n for n in range(at, len(entries))
                       if entries[n]["event"] == event
-                      and entries[n]["address"] == address
+                      and (entries[n]["address"] or "") == address
                       and reason in (entries[n]["reason"] or "")
                       and entries[n]["actor"].startswith("uid 0 (")), None)
         if found is None:
