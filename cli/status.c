@@ -38,11 +38,35 @@ static struct rate rate_of(const json_t *before, const json_t *now)
     return rate;
 }
 
+/* Many old servers do not say how many bytes a folder has: then messages are
+   what can be counted. */
+static const char *unit_of(const json_t *counts)
+{
+    return wire_int(counts, "bytes_total", 0) >= wire_int(counts, "bytes", 0)
+               ? "bytes"
+               : "messages";
+}
+
+static json_int_t total_of(const json_t *counts, const char *unit)
+{
+    return wire_int(counts, *unit == 'b' ? "bytes_total" : "messages_total", 0);
+}
+
 static double share_of(const json_t *counts)
 {
-    json_int_t total = wire_int(counts, "bytes_total", 0);
+    const char *unit = unit_of(counts);
+    json_int_t total = total_of(counts, unit);
 
-    return total > 0 ? (double)wire_int(counts, "bytes", 0) / (double)total : 0;
+    return total > 0 ? (double)wire_int(counts, unit, 0) / (double)total : 0;
+}
+
+static double seconds_left(const json_t *counts, const struct rate *rate)
+{
+    const char *unit = unit_of(counts);
+    double left = (double)(total_of(counts, unit) - wire_int(counts, unit, 0));
+    double each = *unit == 'b' ? rate->bytes : rate->messages;
+
+    return left > 0 && each > 0 ? left / each : 0;
 }
 
 static int print_counts(const json_t *counts, const char *const *names)
@@ -64,22 +88,21 @@ static int print_totals(const json_t *status, const struct rate *rate)
     static const char *const copies[] = {"initial", "delta",  "final",  "trail",
                                          "done",    "failed", "paused", NULL};
     const json_t *t = totals_of(status);
-    double left =
-        (double)(wire_int(t, "bytes_total", 0) - wire_int(t, "bytes", 0));
 
     printf("accounts %lld  route:", (long long)wire_int(t, "accounts", 0));
     print_counts(json_object_get(t, "route"), routes);
     printf("  copy:");
     print_counts(json_object_get(t, "copy"), copies);
-    printf("\n%s %lld of %lld messages, %s of %s", cli_bar(share_of(t), 40),
+    printf("\n%s %lld of %lld messages, %s", cli_bar(share_of(t), 40),
            (long long)wire_int(t, "messages", 0),
            (long long)wire_int(t, "messages_total", 0),
-           cli_bytes(wire_int(t, "bytes", 0)),
-           cli_bytes(wire_int(t, "bytes_total", 0)));
+           cli_bytes(wire_int(t, "bytes", 0)));
+    if (*unit_of(t) == 'b')
+        printf(" of %s", cli_bytes(wire_int(t, "bytes_total", 0)));
     if (rate && rate->bytes > 0)
         printf(", %.0f/s, %s/s, %s left", rate->messages,
                cli_bytes((json_int_t)rate->bytes),
-               cli_duration(left > 0 ? left / rate->bytes : 0));
+               cli_duration(seconds_left(t, rate)));
     printf("\njobs: %lld running, %lld waiting\n",
            (long long)wire_int(json_object_get(status, "jobs"), "running", 0),
            (long long)wire_int(json_object_get(status, "jobs"), "queued", 0));
