@@ -16,10 +16,18 @@
 #define DAY_MS (24 * 60 * 60 * 1000LL)
 
 /* What stands between an account and its way back. */
-enum refusal { GOES, IS_LEGACY, IS_HELD, IS_LATE, IS_WITHOUT_SECRET, IS_ASKED };
+enum refusal {
+    GOES,
+    IS_LEGACY,
+    IS_HELD,
+    IS_LATE,
+    IS_WITHOUT_SECRET,
+    IS_ASKED,
+    IS_CLOSED
+};
 
-static const char *const words[] = {"asked",   "legacy",      "held",
-                                    "expired", "no_password", "question"};
+static const char *const words[] = {
+    "asked", "legacy", "held", "expired", "no_password", "question", "closed"};
 
 static enum refusal refusal_of(const struct command *c, const struct account *a,
                                const struct domain *d)
@@ -30,6 +38,9 @@ static enum refusal refusal_of(const struct command *c, const struct account *a,
         return lifecycle_is_way_back(a->copy) ? GOES : IS_HELD;
     if (a->question[0])
         return IS_ASKED;
+    /* legacy takes no mail for him any more: it would bounce */
+    if (d->closed_at != 0)
+        return IS_CLOSED;
     if (a->flipped_at + d->rollback_days * DAY_MS <= c->now_ms)
         return IS_LATE;
     return a->has_seal || d->master_user[0] ? GOES : IS_WITHOUT_SECRET;
@@ -60,6 +71,11 @@ static int refuse(enum refusal refusal, const struct account *a,
                        "%s: the mailbox on the old server may be somebody "
                        "else's; answer that first",
                        a->address);
+    case IS_CLOSED:
+        return err_set(err, ERR_SETUP,
+                       "%s: %s is closed, the old server takes no mail for "
+                       "it; `mailhaul domain reopen` first",
+                       a->address, d->name);
     case GOES: break;
     }
     return 0;

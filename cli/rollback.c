@@ -17,6 +17,7 @@ static const char *sentence(const char *word)
         {"legacy", "is on the old server"},
         {"held", "is just being flipped; ask again"},
         {"expired", "was flipped too long ago"},
+        {"closed", "is of a closed domain: reopen that first"},
         {"no_password", "has no password left for the old server"},
         {"done", "is on the old server again"},
         {"failed", "stays on the new server"},

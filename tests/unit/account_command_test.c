@@ -68,6 +68,37 @@ static void test_a_command_tells_who_why_before_and_after(void **state)
     json_decref(result);
 }
 
+/* Legacy takes no mail for it any more, which would bounce. */
+static void test_nobody_of_a_closed_domain_is_taken_back(void **state)
+{
+    struct command c = {
+        .db = db, .actor = "uid 7 (bob)", .now_ms = 1700000000000};
+    json_t *request = json_pack("{s:s,s:s}", "cmd", "rollback", "address", ANN);
+    json_t *result = NULL;
+    struct account a;
+    struct domain d;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(account_find(db, ANN, &a, NULL), 1);
+    a.route = ROUTE_LOCAL;
+    a.copy = COPY_DONE;
+    a.flipped_at = c.now_ms;
+    assert_int_equal(account_update(db, &a, NULL), 0);
+    assert_int_equal(domain_get(db, a.domain_id, &d, NULL), 1);
+    snprintf(d.master_user, sizeof(d.master_user), "boss");
+    d.rollback_days = 14;
+    d.closed_at = c.now_ms;
+    assert_int_equal(domain_update(db, &d, NULL), 0);
+    assert_int_equal(command_run(&c, request, &result, &err), -1);
+    assert_non_null(strstr(err.text, "domain reopen"));
+    d.closed_at = 0;
+    assert_int_equal(domain_update(db, &d, NULL), 0);
+    assert_int_equal(command_run(&c, request, &result, &err), 0);
+    json_decref(request);
+    json_decref(result);
+}
+
 static void test_a_removed_account_keeps_its_history(void **state)
 {
     const json_t *entry;
@@ -148,6 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_command_tells_who_why_before_and_after),
+        TEST(test_nobody_of_a_closed_domain_is_taken_back),
         TEST(test_a_removed_account_keeps_its_history),
         TEST(test_a_domain_tells_of_its_accounts_too),
         TEST(test_since_and_limit_bound_the_list),
