@@ -68,10 +68,11 @@
  *            master_user?, master_login?, prefix?, separator?,
  *            mailbox_id? (account/mailbox_id.h), imap, pop3
  *            (URLs), domain_pop3 (bool), options (object, among them verify:
- *            compare both sides at the end; ask_local; check_master), newest?
- * (id of the newest sealing key: who has another one gives the job back) of
- * kind hash: key, blob, credential, of, hashes, known cancel   job end its
- * worker, then done
+ *            compare both sides at the end; ask_local; check_master),
+ *            newest? (id of the newest sealing key: who has another one gives
+ *            the job back)
+ *            of kind hash: key, blob, credential, of, hashes, known
+ *   cancel   job                               end its worker, then done
  *
  *   rewrap   newest (id), question (a number), seals (array of {place, id,
  *            address, key, blob})
