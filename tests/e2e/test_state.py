@@ -205,7 +205,10 @@ class Daemon:
         deadline = time.monotonic() + WAIT
         while time.monotonic() < deadline:
             for pid in children.read_text().split():
-                line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+                try:
+                    line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+                except OSError:  # gone meanwhile
+                    continue
                 if b"--role\0state" in line:  # not before it is exec'd
                     return int(pid)
             time.sleep(0.02)

@@ -236,6 +236,19 @@ static void test_locks_stand_beside_active(void **state)
                      1);
 }
 
+static void test_when_a_password_was_set_here_is_kept(void **state)
+{
+    struct auth_user user = ann();
+
+    (void)state;
+    assert_int_equal(auth_open(path, (gid_t)-1, &db, NULL), 0);
+    put(&user);
+    assert_int_equal(ask(db, "SELECT set_at FROM users"), 0);
+    user.set_at = 1700000000123;
+    put(&user);
+    assert_int_equal(ask(db, "SELECT set_at = 1700000000123 FROM users"), 1);
+}
+
 static void test_a_file_of_the_first_version_is_upgraded(void **state)
 {
     static const char *const first[] = {
@@ -404,6 +417,7 @@ int main(void)
         TEST(test_an_empty_password_is_null),
         TEST(test_further_passwords_have_slots_and_go_with_the_user),
         TEST(test_locks_stand_beside_active),
+        TEST(test_when_a_password_was_set_here_is_kept),
         TEST(test_a_file_of_the_first_version_is_upgraded),
         TEST(test_modes_do_not_depend_on_the_umask),
         TEST(test_wrong_modes_of_before_are_put_right),
