@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -164,6 +165,58 @@ int keyring_write(const struct keyring *ring, const char *path, struct err *err)
     else if (before != -1)
         close(before);
     explicit_bzero(text, sizeof(text));
+    return rc;
+}
+
+int keyring_lock(const char *path, bool waits, struct err *err)
+{
+    char *copy = mem_dup_text(path);
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd == -1) {
+        err_set(err, ERR_SETUP, "%s: %s", copy, strerror(errno));
+    } else if (flock(fd, LOCK_EX | (waits ? 0 : LOCK_NB)) == -1) {
+        err_set(err, ERR_RETRY, "%s: %s", copy, strerror(errno));
+        close(fd);
+        fd = -1;
+    }
+    free(copy);
+    return fd;
+}
+
+static bool is_published(const char *path, const uint8_t key[SEAL_KEY_SIZE])
+{
+    uint8_t known[SEAL_KEY_SIZE + 1];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool is_it = fd != -1 && read(fd, known, sizeof(known)) == SEAL_KEY_SIZE &&
+                 memcmp(known, key, SEAL_KEY_SIZE) == 0;
+
+    if (fd != -1)
+        close(fd);
+    return is_it;
+}
+
+int keyring_publish(const struct keyring *ring, const char *path,
+                    struct err *err)
+{
+    uint8_t key[SEAL_KEY_SIZE];
+    char part[4096];
+    int fd, rc = 0;
+
+    if (keyring_public(ring, key, err) == -1)
+        return -1;
+    if (is_published(path, key))
+        return 0;
+    if ((size_t)snprintf(part, sizeof(part), "%s.part", path) >= sizeof(part))
+        return err_set(err, ERR_SETUP, "%s: too long a name", path);
+    fd =
+        open(part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd == -1 || fchmod(fd, 0644) == -1 ||
+        write(fd, key, sizeof(key)) != (ssize_t)sizeof(key) ||
+        fsync(fd) == -1 || rename(part, path) == -1)
+        rc = err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
+    if (fd != -1)
+        close(fd);
     return rc;
 }
 

@@ -36,6 +36,14 @@ int keyring_read(struct keyring *ring, const char *path, struct err *err);
 int keyring_write(const struct keyring *ring, const char *path,
                   struct err *err);
 
+/* Hold off others who read, change and write the file at path: a descriptor to
+   close afterwards. ERR_RETRY if somebody else holds it and waits is false. */
+int keyring_lock(const char *path, bool waits, struct err *err);
+/* The newest one's public half into the file at path, mode 0644, if it holds
+   another one: command lines seal to it. */
+int keyring_publish(const struct keyring *ring, const char *path,
+                    struct err *err);
+
 /* A new key before the others; ERR_SETUP while there are KEYRING_MAX. */
 int keyring_add(struct keyring *ring, struct err *err);
 /* Wipe all but the newest. */

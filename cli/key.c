@@ -21,23 +21,9 @@
 int cli_publish_key(const struct conf *conf, const struct keyring *ring,
                     struct err *err)
 {
-    uint8_t public_key[SEAL_KEY_SIZE];
     char *path = conf_state_path(conf, "seal.pub");
-    char *part = conf_state_path(conf, "seal.pub.part");
-    int fd, rc = keyring_public(ring, public_key, err);
+    int rc = keyring_publish(ring, path, err);
 
-    if (rc == 0) {
-        fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-                  0644);
-        if (fd == -1 || fchmod(fd, 0644) == -1 ||
-            write(fd, public_key, sizeof(public_key)) !=
-                (ssize_t)sizeof(public_key) ||
-            fsync(fd) == -1 || rename(part, path) == -1)
-            rc = err_set(err, ERR_SETUP, "%s: %s", path, strerror(errno));
-        if (fd != -1)
-            close(fd);
-    }
-    free(part);
     free(path);
     return rc;
 }
@@ -63,8 +49,11 @@ static int add_key(const struct conf *conf, const char *path,
                    unsigned *count_out, struct err *err)
 {
     struct keyring ring;
+    int lock = keyring_lock(path, true, err);
     int rc;
 
+    if (lock == -1)
+        return -1;
     keyring_init(&ring);
     rc = keyring_read(&ring, path, err);
     if (rc == 0)
@@ -75,6 +64,7 @@ static int add_key(const struct conf *conf, const char *path,
         rc = cli_publish_key(conf, &ring, err);
     *count_out = ring.count;
     keyring_release(&ring);
+    close(lock);
     return rc;
 }
 

@@ -103,6 +103,10 @@ void generation_free(struct generation **g, const struct generation *heir);
 
 /* --- master_keys.c */
 int master_read_keys(struct generation *g, struct err *err);
+/* No seal needs them: the file at path keeps the newest only. ERR_RETRY if a
+   newer one has come into it. */
+int master_drop_older_keys(const struct generation *g, const char *path,
+                           struct err *err);
 
 /* --- master_listen.c */
 int master_listen(struct generation *g, const struct generation *old,

@@ -39,6 +39,17 @@ static int read_secret(const char *path, struct secret *out, struct err *err)
     return 0;
 }
 
+/* Whoever has made the key may have been killed before it was told. */
+static void publish(const struct generation *g)
+{
+    char *path = conf_state_path(g->conf, "seal.pub");
+    struct err err;
+
+    if (keyring_publish(&g->keys, path, &err) == -1)
+        log_warn("command lines seal to an older key: %s", err.text);
+    free(path);
+}
+
 static int read_seal_keys(struct generation *g, struct err *err)
 {
     char *path = conf_key_path(g->conf);
@@ -49,6 +60,40 @@ static int read_seal_keys(struct generation *g, struct err *err)
     else
         rc = keyring_public(&g->keys, g->public_key, err);
     free(path);
+    if (rc == 0)
+        publish(g);
+    return rc;
+}
+
+/* Somebody may have given it a newer key since we read it. */
+static int drop_older(const struct generation *g, const char *path,
+                      struct err *err)
+{
+    uint8_t newest[SEAL_ID_SIZE], own[SEAL_ID_SIZE];
+    struct keyring ring;
+    int rc;
+
+    keyring_init(&ring);
+    rc = keyring_read(&ring, path, err);
+    keyring_id(&g->keys, 0, own);
+    keyring_id(&ring, 0, newest);
+    if (rc == 0 && memcmp(newest, own, sizeof(own)) != 0)
+        rc = err_set(err, ERR_RETRY, "%s: a newer key has come", path);
+    keyring_keep_newest(&ring);
+    if (rc == 0)
+        rc = keyring_write(&ring, path, err);
+    keyring_release(&ring);
+    return rc;
+}
+
+int master_drop_older_keys(const struct generation *g, const char *path,
+                           struct err *err)
+{
+    int lock = keyring_lock(path, false, err);
+    int rc = lock == -1 ? -1 : drop_older(g, path, err);
+
+    if (lock != -1)
+        close(lock);
     return rc;
 }
 

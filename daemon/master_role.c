@@ -367,8 +367,10 @@ static void forget_keys(struct master *m, const json_t *message)
         return; /* a newer one has come meanwhile */
     path = conf_key_path(g->conf);
     keyring_keep_newest(&g->keys);
-    if (keyring_write(&g->keys, path, &err) == 0)
+    if (master_drop_older_keys(g, path, &err) == 0)
         log_info("keys rotated file=%s", path);
+    else if (err.kind == ERR_RETRY) /* the next rotation ends this one too */
+        log_info("keys stay in the file: %s", err.text);
     else
         log_warn("the older sealing keys are not needed any more, take them "
                  "out yourself: %s",

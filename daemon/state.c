@@ -250,7 +250,10 @@ static void provision_now(struct state *s, int64_t account_id)
 {
     struct account account;
 
-    if (state_load(s, account_id, &account, NULL))
+    /* of one who is held local hears when that is over: told now, it would
+       refuse mail that comes to it directly, and not end with the hold */
+    if (state_load(s, account_id, &account, NULL) &&
+        account.route != ROUTE_HELD)
         state_provision(s, &account);
 }
 

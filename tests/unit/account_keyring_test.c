@@ -140,6 +140,45 @@ static void test_what_is_no_key_file_is_refused(void **state)
     keyring_release(&read);
 }
 
+static void test_two_do_not_change_the_file_at_once(void **state)
+{
+    struct err err;
+    int lock = keyring_lock(path, true, &err);
+
+    (void)state;
+    assert_true(lock >= 0);
+    assert_int_equal(keyring_lock(path, false, &err), -1);
+    assert_int_equal(err.kind, ERR_RETRY);
+    close(lock);
+    lock = keyring_lock(path, false, &err);
+    assert_true(lock >= 0);
+    close(lock);
+}
+
+static void expect_published(void)
+{
+    uint8_t wanted[SEAL_KEY_SIZE], found[SEAL_KEY_SIZE + 1];
+    FILE *file = fopen(path, "r");
+
+    assert_non_null(file);
+    assert_int_equal(fread(found, 1, sizeof(found), file), SEAL_KEY_SIZE);
+    fclose(file);
+    assert_int_equal(keyring_public(&ring, wanted, NULL), 0);
+    assert_memory_equal(wanted, found, sizeof(wanted));
+}
+
+static void test_the_newest_is_published(void **state)
+{
+    (void)state;
+    assert_int_equal(keyring_publish(&ring, path, NULL), 0);
+    expect_published();
+    assert_int_equal(keyring_add(&ring, NULL), 0);
+    assert_int_equal(keyring_publish(&ring, path, NULL), 0);
+    expect_published();
+    assert_int_equal(keyring_publish(&ring, path, NULL), 0);
+    expect_published();
+}
+
 static void test_there_are_only_so_many_keys(void **state)
 {
     struct err err;
@@ -165,6 +204,10 @@ int main(void)
             test_a_file_keeps_the_keys_and_their_order, open_ring, close_ring),
         cmocka_unit_test_setup_teardown(test_what_is_no_key_file_is_refused,
                                         open_ring, close_ring),
+        cmocka_unit_test_setup_teardown(test_two_do_not_change_the_file_at_once,
+                                        open_ring, close_ring),
+        cmocka_unit_test_setup_teardown(test_the_newest_is_published, open_ring,
+                                        close_ring),
         cmocka_unit_test_setup_teardown(test_there_are_only_so_many_keys,
                                         open_ring, close_ring),
     };
