@@ -58,7 +58,8 @@ class Box(Mailbox):
     def write_job(self, kind):
         path = super().write_job(kind)
         job = json.loads(path.read_text())
-        job.update(epoch=2, local_imap=job["legacy_imap"])
+        job.update(epoch=3 if kind == "trail" else 2,  # the flip raised it
+                   local_imap=job["legacy_imap"])
         if self.maildir:
             job["maildir"] = str(self.maildir)
         path.write_text(json.dumps(job))
