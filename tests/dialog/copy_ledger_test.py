@@ -174,7 +174,10 @@ def test_a_store_that_nobody_touched_is_not_gone_through(box):
 
 def test_a_ledger_of_the_first_version_is_brought_up(box):
     with sqlite3.connect(box.folder / "ledger" / "ledger.db") as ledger:
-        for column in ["cur_inode", "cur_mtime_ns"]:
+        for table in ["back", "superseded"]:
+            ledger.execute(f"DROP TABLE {table}")
+        for column in ["cur_inode", "cur_mtime_ns", "least_uidnext",
+                       "least_modseq"]:
             ledger.execute(f"ALTER TABLE folder DROP COLUMN {column}")
         ledger.execute("DELETE FROM value WHERE key = 'maildir'")
         ledger.execute("PRAGMA user_version = 1")
