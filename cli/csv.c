@@ -16,7 +16,7 @@ enum kind { KIND_TEXT, KIND_LIST, KIND_BYTES };
 static const struct column {
     const char *name;
     enum kind kind;
-    bool may_be_none; /* "-" is no value of its own */
+    bool may_be_none; /* "-" removes it; "-" is never a value */
 } columns[] = {
     {"address", KIND_TEXT, false},  {"legacy_user", KIND_TEXT, false},
     {"password", KIND_TEXT, false}, {"hash", KIND_TEXT, false},
@@ -271,8 +271,12 @@ static json_t *bytes_value(const char *text, struct err *err)
 static json_t *value_of(const struct csv *c, const struct column *column,
                         const char *text, struct err *err)
 {
-    bool is_none = column->may_be_none && strcmp(text, "-") == 0;
+    bool is_none = strcmp(text, "-") == 0;
 
+    if (is_none && !column->may_be_none) {
+        err_set(err, ERR_SETUP, "%s: a list cannot remove it", column->name);
+        return NULL;
+    }
     switch (column->kind) {
     case KIND_TEXT: return text_value(c, is_none ? "" : text, err);
     case KIND_LIST: return list_value(c, is_none ? "" : text, err);

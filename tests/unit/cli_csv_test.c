@@ -206,6 +206,13 @@ static void test_lines_behind_a_bad_one_are_read(void **state)
     json_decref(problems);
 }
 
+static void test_a_dash_is_no_password(void **state)
+{
+    (void)state;
+    assert_refused("address;password\na@b.test;-\n", 29,
+                   "line 2: password: a list cannot remove it");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +224,7 @@ int main(void)
         cmocka_unit_test(test_every_cut_of_a_text_ends),
         cmocka_unit_test(test_lists_quotas_and_dashes_are_values),
         cmocka_unit_test(test_windows_1252_is_read_where_it_is_named),
+        cmocka_unit_test(test_a_dash_is_no_password),
         cmocka_unit_test(test_lines_behind_a_bad_one_are_read),
     };
 
