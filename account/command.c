@@ -9,6 +9,7 @@
 #include "account/wire.h"
 #include "account/work.h"
 #include "db/audit.h"
+#include "db/refused.h"
 
 #define REASON_MAX 400
 
@@ -129,7 +130,7 @@ int command_need_domain(struct command *c, const char *name, struct domain *out,
     }
 }
 
-int command_need_account(struct command *c, const char *address,
+int command_find_account(struct command *c, const char *address,
                          struct account *out, struct err *err)
 {
     struct username name;
@@ -141,6 +142,24 @@ int command_need_account(struct command *c, const char *address,
     case 0: return err_set(err, ERR_SETUP, "no such account: %s", name.address);
     default: return -1;
     }
+}
+
+int command_need_account(struct command *c, const char *address,
+                         struct account *out, struct err *err)
+{
+    int64_t generation;
+    int refused;
+
+    if (command_find_account(c, address, out, err) == -1 ||
+        (refused = refused_find(c->db, out->address, &generation, err)) == -1)
+        return -1;
+    if (refused)
+        return err_set(err, ERR_SETUP,
+                       "%s: the store knows more of it than this control db, "
+                       "which is an older copy: \"db check --repair\" or \"db "
+                       "rebuild\" first",
+                       out->address);
+    return 0;
 }
 
 const char *command_need_text(const json_t *args, const char *field,

@@ -125,6 +125,14 @@ int command_account_list(struct command *c, const json_t *args, json_t *result,
     return account_each(c->db, d.id, append_account, &listing, err);
 }
 
+static int domain_of(struct command *c, const struct account *a,
+                     struct domain *d, struct err *err)
+{
+    if (domain_get(c->db, a->domain_id, d, err) != 1)
+        return err_set(err, ERR_SETUP, "%s: its domain is gone", a->address);
+    return 0;
+}
+
 static int need_both(struct command *c, const json_t *args, struct account *a,
                      struct domain *d, struct err *err)
 {
@@ -132,18 +140,18 @@ static int need_both(struct command *c, const json_t *args, struct account *a,
 
     if (!address || command_need_account(c, address, a, err) == -1)
         return -1;
-    if (domain_get(c->db, a->domain_id, d, err) != 1)
-        return err_set(err, ERR_SETUP, "%s: its domain is gone", a->address);
-    return 0;
+    return domain_of(c, a, d, err);
 }
 
 int command_account_show(struct command *c, const json_t *args, json_t *result,
                          struct err *err)
 {
+    const char *address = command_need_text(args, "address", err);
     struct account a;
     struct domain d;
 
-    if (need_both(c, args, &a, &d, err) == -1)
+    if (!address || command_find_account(c, address, &a, err) == -1 ||
+        domain_of(c, &a, &d, err) == -1)
         return -1;
     json_object_update_new(result, command_account_json(&a, d.name));
     json_object_set_new(result, "cutover",

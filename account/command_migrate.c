@@ -100,7 +100,10 @@ static int want(struct migrate *m, const char *address, const char *legacy_user,
         return err_set(err, ERR_SETUP, "not an address: %.200s", address);
     if (command_need_domain(m->c, name.domain, &w->domain, err) == -1 ||
         freeze_refuse(m->c->db, &w->domain, err) == -1 ||
-        (found = account_find(m->c->db, name.address, &w->account, err)) == -1)
+        (found = account_find(m->c->db, name.address, &w->account, err)) ==
+            -1 ||
+        (found &&
+         command_need_account(m->c, name.address, &w->account, err) == -1))
         return -1;
     if (!found && (command_refuse_name(m->c, name.address, err) == -1 ||
                    fill_new(w, &name, legacy_user, err) == -1))

@@ -36,6 +36,10 @@ command_fn command_migrate, command_cutover, command_status, command_audit_list;
    such ...". */
 int command_need_domain(struct command *c, const char *name, struct domain *out,
                         struct err *err);
+/* To look at it; command_need_account() refuses one of which the store knows
+   more than this control db: what its row says is old. */
+int command_find_account(struct command *c, const char *address,
+                         struct account *out, struct err *err);
 int command_need_account(struct command *c, const char *address,
                          struct account *out, struct err *err);
 /* args->field as text, or ERR_SETUP "... is missing". */

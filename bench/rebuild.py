@@ -22,6 +22,7 @@ roles: [state]
 log: {{level: info, to: stderr}}
 store: {{type: maildir, path: "{dir}/mail/{{domain}}/{{local}}/Maildir"}}
 provision: {{dovecot: dovecot/auth.db}}
+secrets: {{key: {dir}/keys/mailhaul.key}}
 """
 HASH = "{SHA512-CRYPT}$6$saltsaltsaltsalt$" + "h" * 86
 
@@ -43,6 +44,8 @@ def line(generation, epoch, route, address):
 def opened(path):
     """Closed with nothing left in its WAL."""
     db = sqlite3.connect(path)
+    # addresses come in no order: without this every page is written many times
+    db.execute("pragma cache_size = -1500000")
     try:
         yield db
         db.commit()

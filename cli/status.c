@@ -145,10 +145,23 @@ static int print_stuck(const json_t *status)
     return lines;
 }
 
+static int print_refused(const json_t *status)
+{
+    json_int_t count = wire_int(status, "refused", 0);
+
+    if (count == 0)
+        return 0;
+    printf("refused: %lld accounts, of which the store knows more than this "
+           "control db (\"db check\")\n",
+           (long long)count);
+    return 1;
+}
+
 static int print_all(const json_t *status, const struct rate *rate)
 {
-    return cli_print_freezes(status) + print_totals(status, rate) +
-           print_moving(status) + print_stuck(status);
+    return cli_print_freezes(status) + print_refused(status) +
+           print_totals(status, rate) + print_moving(status) +
+           print_stuck(status);
 }
 
 static bool is_copying(const json_t *status)

@@ -160,6 +160,14 @@ def test_old_copy_put_back_serves_nobody_wrongly(node, when, with_auth):
         while node.jobs.expect("job", 0.5)["address"] != "u@a.test":
             pass
     node.cli("db", "check", status=1)
+    # and no command moves him by his old row
+    if when != "before":
+        for command in (["cutover"], ["rollback"], ["account", "lock", "--all"],
+                        ["account", "pause"], ["account", "remove"],
+                        ["verify"], ["migrate"]):
+            said = node.cli(*command, "u@a.test", status=1)
+            assert "older copy" in str(said), command
+        assert node.cli("account", "show", "u@a.test")["address"]
     # what the db learns from now on has later generations
     node.flip("later@a.test")
     node.kill_state()
