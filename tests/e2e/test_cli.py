@@ -7,6 +7,7 @@ import pty
 import pwd
 import re
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -380,6 +381,8 @@ def on_terminal(world, *args, seconds):
     """What a command shows on a terminal in some seconds; then Ctrl-C."""
     pid, fd = pty.fork()
     if pid == 0:
+        # who started the tests may have had it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(str(node.binaries() / "mailhaul"),
                  ["mailhaul", "-c", str(world.node.conf), *args])
     shown, until = b"", time.monotonic() + 30

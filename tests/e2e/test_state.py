@@ -191,7 +191,20 @@ class Daemon:
         self.process = subprocess.Popen(
             [BUILD / "mailhauld", "-c", self.conf, "--foreground"],
             stdout=self.log, stderr=self.log)
-        self.cli("status")
+        self.wait_for_socket()
+
+    def wait_for_socket(self):
+        """`status` would be answered without a daemon, too."""
+        deadline = time.monotonic() + 2 * WAIT
+        while True:
+            with socket.socket(socket.AF_UNIX) as probe:
+                try:
+                    probe.connect(str(self.state / "control.sock"))
+                    return
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise
+            time.sleep(0.02)
 
     def stop(self):
         if self.process and self.process.poll() is None:
