@@ -218,8 +218,9 @@ static const char *const end_steps[] = {
     "printf('route=%s copy=%s epoch=%d', a.route, a.copy, a.epoch), " DOMAIN_OF(
         "a.address") " FROM accounts a WHERE a.id IN " SURE_ACCOUNTS
                      " AND NOT EXISTS (SELECT 1 FROM audit e WHERE "
+                     /* by the account's index: all of them have this time */
                      "e.account_id = a.id AND "
-                     "e.at = ?1 AND e.event = 'rebuilt')",
+                     "+e.at = ?1 AND e.event = 'rebuilt')",
     "UPDATE counters SET value = max(value, (SELECT coalesce(max(generation), "
     "0) FROM refused)) WHERE name = 'generation'",
 };

@@ -6,24 +6,47 @@ import socket
 LOWEST, HIGHEST = 20000, 32000
 
 
-def _is_free(port):
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+class Reservation(dict):
+    """name -> port. Nobody else's pick() gives these ports out while it is
+    held, also not between a server's end and its next start."""
+
+    def __init__(self, names, first):
+        super().__init__((n, first + i) for i, n in enumerate(names))
+        self._sockets = []
         try:
-            s.bind(("127.0.0.1", port))
+            for port in self.values():
+                self._sockets.append(_bound(port))
         except OSError:
-            return False
-    return True
+            self.release()
+            raise
+
+    def release(self):
+        for held in self._sockets:
+            held.close()
+        self._sockets = []
+
+
+def _bound(port):
+    """A socket that keeps others from binding the port exclusively, as this
+    does, and no server from listening there."""
+    held = socket.socket()
+    try:
+        held.bind(("127.0.0.1", port))
+    except OSError:
+        held.close()
+        raise
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return held
 
 
 def pick(names):
-    """A dict name -> port. Somebody may still be faster: the servers refuse to
-    start then, and the caller picks anew."""
+    """A Reservation of free ports."""
     while True:
-        base = random.randrange(LOWEST, HIGHEST - len(names))
-        ports = range(base, base + len(names))
-        if all(map(_is_free, ports)):
-            return dict(zip(names, ports))
+        first = random.randrange(LOWEST, HIGHEST - len(names))
+        try:
+            return Reservation(names, first)
+        except OSError:
+            pass
 
 
 def answers(port, wait_s=0.5, banner=True):

@@ -87,8 +87,9 @@ class World:
     """Servers by name: legacy-dovecot, legacy-postfix, local-dovecot,
     local-postfix, mailhauld."""
 
-    def __init__(self, settings, chosen_ports):
+    def __init__(self, settings, chosen_ports, reservation=None):
         s = self.settings = settings
+        self.reservation = reservation  # of the ports, by who made the world
         self.folder = Path(s.folder)
         self.ca = self.folder / "ca"
         self.records = Records(self.folder / "pids")
@@ -113,14 +114,15 @@ class World:
 
     @classmethod
     def choose(cls, settings):
-        """A new world; its ports are free at this moment."""
+        """A new world; its ports are kept free for it until its removal, or
+        the end of this process."""
         names = [("own", p) for p in OWN_PORTS]
         names += [("legacy", p) for p in SERVER_PORTS]
         names += [("local", p) for p in SERVER_PORTS]
         chosen = ports.pick(names)
         return cls(settings, [
             {p: chosen[s, p] for s, p in names if s == side}
-            for side in ("own", "legacy", "local")])
+            for side in ("own", "legacy", "local")], chosen)
 
     @classmethod
     def load(cls, folder):
@@ -219,7 +221,9 @@ class World:
         for protocol, port in self._ports_of(name).items():
             while not ports.answers(port, 2, protocol[-1] != "s"):
                 if self.records.pid(name) is None:
-                    raise OSError(f"{name} ended, see its log in {self.folder}")
+                    said = self.log_tail() if name == "mailhauld" else ""
+                    raise OSError(f"{name} ended, see its log in {self.folder}"
+                                  f"\n{said}".rstrip())
                 if time.monotonic() > deadline:
                     raise OSError(f"{name}: nothing answers on port {port}")
                 time.sleep(0.02)
@@ -245,11 +249,24 @@ class World:
         self.start("mailhauld")
         self.wait_ready("mailhauld")
 
+    def log_tail(self, lines=40):
+        """The last lines of mailhauld's log."""
+        try:
+            text = self.node.log.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
     def stop_all(self):
         self.records.stop("mailhauld")
         self.records.stop(*self.records.all())
 
+    def release_ports(self):
+        if self.reservation is not None:
+            self.reservation.release()
+
     def remove(self):
+        self.release_ports()
         shutil.rmtree(self.folder)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import sqlite3
 import ssl
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devservers import ca
+from devservers import ca, ports
 from devservers.filling import modified_utf7
 from devservers.processes import descendants
 from lib.pop3_reader import Pop3Reader
@@ -231,3 +232,16 @@ def test_a_stopped_server_is_gone_and_starts_again(servers):
     servers.start("legacy-dovecot")
     servers.wait_ready("legacy-dovecot")
     servers.imap("bob", "legacy").logout()
+
+
+def test_a_held_port_is_given_to_nobody_else_and_serves_its_owner():
+    held = ports.pick(["imap"])
+    with pytest.raises(OSError):
+        ports.Reservation(["imap"], held["imap"])
+    with socket.create_server(("127.0.0.1", held["imap"])):
+        assert ports.answers(held["imap"], banner=False)
+    with pytest.raises(OSError):
+        ports.Reservation(["imap"], held["imap"])
+    held.release()
+    again = ports.Reservation(["imap"], held["imap"])
+    again.release()

@@ -47,6 +47,7 @@ class RunningWorld(World):
                 return world
             except OSError:
                 world.stop_all()
+                world.release_ports()
                 if attempt == 4:
                     raise
         return None
@@ -262,10 +263,3 @@ class RunningWorld(World):
         """End mailhauld and all its processes with a signal, start again."""
         self.stop("mailhauld", number=number)
         self.run_node()
-
-    def log_tail(self, lines=40):
-        try:
-            text = self.node.log.read_text(errors="replace")
-        except FileNotFoundError:
-            return ""
-        return "\n".join(text.splitlines()[-lines:])
