@@ -9,7 +9,6 @@
 #include "account/wire.h"
 #include "account/work.h"
 #include "db/audit.h"
-#include "db/refused.h"
 
 #define REASON_MAX 400
 
@@ -147,11 +146,10 @@ int command_find_account(struct command *c, const char *address,
 int command_need_account(struct command *c, const char *address,
                          struct account *out, struct err *err)
 {
-    int64_t generation;
     int refused;
 
     if (command_find_account(c, address, out, err) == -1 ||
-        (refused = refused_find(c->db, out->address, &generation, err)) == -1)
+        (refused = command_is_refused(c, out, err)) == -1)
         return -1;
     if (refused)
         return err_set(err, ERR_SETUP,

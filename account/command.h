@@ -28,8 +28,8 @@ struct command {
     int64_t now_ms;              /* Unix */
     bool has_queued;             /* out: jobs were queued */
     bool has_freezes;            /* out: some domain may be frozen, or is not */
-    bool is_undone;      /* out: it was a trial; roll back what was written */
-    int64_t stopped[64]; /* out: accounts whose leased job must end */
+    bool is_undone;       /* out: it was a trial; roll back what was written */
+    int64_t stopped[512]; /* out: accounts whose leased job must end */
     unsigned stopped_count;
     int64_t changed_account;       /* out: local is to hear of it, remembered
                                       passwords are forgotten; 0: none */

@@ -3,14 +3,12 @@
  */
 #include "account/command_parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "account/freeze.h"
 #include "account/lifecycle.h"
 #include "account/mailbox_id.h"
 #include "account/wire.h"
-#include "base/mem.h"
 
 static json_t *time_or_null(int64_t at)
 {
@@ -96,33 +94,26 @@ static int add_details(struct command *c, const struct account *a, json_t *json,
             time_or_null(a->flipped_at)));
 }
 
-struct listing {
-    struct command *c;
-    json_t *list;
-};
-
-static int append_account(void *ctx, const struct account *a)
-{
-    struct listing *listing = ctx;
-    const char *at = strrchr(a->address, '@');
-
-    (void)listing->c;
-    json_array_append_new(listing->list,
-                          command_account_json(a, at ? at + 1 : ""));
-    return 0;
-}
-
 int command_account_list(struct command *c, const json_t *args, json_t *result,
                          struct err *err)
 {
     const char *name = wire_text(args, "domain");
-    struct listing listing = {c, json_array()};
+    json_t *list = json_array();
     struct domain d = {.id = 0};
+    struct account_page page;
 
-    json_object_set_new(result, "accounts", listing.list);
-    if (name && command_need_domain(c, name, &d, err) == -1)
+    json_object_set_new(result, "accounts", list);
+    if ((name && command_need_domain(c, name, &d, err) == -1) ||
+        command_page(c, args, d.id, &page, result, err) == -1)
         return -1;
-    return account_each(c->db, d.id, append_account, &listing, err);
+    for (size_t i = 0; i < page.count; i++) {
+        const char *at = strrchr(page.accounts[i].address, '@');
+
+        json_array_append_new(
+            list, command_account_json(&page.accounts[i], at ? at + 1 : ""));
+    }
+    command_page_release(&page);
+    return 0;
 }
 
 static int domain_of(struct command *c, const struct account *a,
@@ -322,7 +313,14 @@ static int cut_over(const struct cutover *cutover, struct account *a,
 {
     struct command *c = cutover->c;
     const char *what = "asked";
+    int refused = command_is_refused(c, a, err);
 
+    if (refused == -1)
+        return -1;
+    if (refused) {
+        tell_cutover(cutover->list, a, "refused");
+        return 0;
+    }
     if (a->route == ROUTE_LOCAL && stay(c, a, err) == -1)
         return -1;
     if (a->route == ROUTE_LOCAL)
@@ -362,28 +360,11 @@ static int refuse_cutover(const struct cutover *cutover, const struct domain *d,
                : command_refuse_blackout(cutover->c, d, err);
 }
 
-struct chosen {
-    struct account *accounts;
-    size_t count;
-};
-
-static int collect_account(void *ctx, const struct account *a)
-{
-    struct chosen *all = ctx;
-
-    if ((all->count & (all->count - 1)) == 0)
-        all->accounts =
-            mem_grow(all->accounts, (all->count ? all->count * 2 : 1) *
-                                        sizeof(*all->accounts));
-    all->accounts[all->count++] = *a;
-    return 0;
-}
-
 int command_cutover(struct command *c, const json_t *args, json_t *result,
                     struct err *err)
 {
     const char *name = wire_text(args, "domain");
-    struct chosen all = {NULL, 0};
+    struct account_page page;
     struct cutover cutover = {
         c, wire_bool(args, "now") ? FLIP_WISH_NOW : FLIP_WISH_ASKED,
         json_array()};
@@ -399,11 +380,11 @@ int command_cutover(struct command *c, const json_t *args, json_t *result,
         return cut_over(&cutover, &a, &d, err);
     }
     if (command_need_domain(c, name, &d, err) == -1 ||
-        refuse_cutover(&cutover, &d, err) == -1)
+        refuse_cutover(&cutover, &d, err) == -1 ||
+        command_page(c, args, d.id, &page, result, err) == -1)
         return -1;
-    rc = account_each(c->db, d.id, collect_account, &all, err);
-    for (size_t i = 0; rc == 0 && i < all.count; i++)
-        rc = cut_over(&cutover, &all.accounts[i], &d, err);
-    free(all.accounts);
+    for (size_t i = 0; rc == 0 && i < page.count; i++)
+        rc = cut_over(&cutover, &page.accounts[i], &d, err);
+    command_page_release(&page);
     return rc;
 }

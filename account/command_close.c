@@ -5,13 +5,12 @@
  */
 #include "account/command_parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "account/lifecycle.h"
 #include "account/wire.h"
-#include "base/mem.h"
 #include "db/closing.h"
+#include "db/counts.h"
 #include "db/strangers.h"
 
 #define FIRST_MAX       5    /* addresses named of each bar */
@@ -53,17 +52,17 @@ int command_domain_close_check(struct command *c, const json_t *args,
 {
     const char *name = command_need_text(args, "name", err);
     json_t *bars = json_array();
-    struct account_totals totals;
+    int64_t accounts;
     struct domain d;
 
     json_object_set_new(result, "bars", bars);
     if (!name || command_need_domain(c, name, &d, err) == -1 ||
-        account_totals(c->db, d.id, &totals, err) == -1 ||
+        account_counts_sum(c->db, d.id, &accounts, err) == -1 ||
         command_closing_bars(c->db, &d, c->now_ms, bars, err) == -1)
         return -1;
     return json_object_update_new(
         result, json_pack("{s:s,s:s,s:I,s:I}", "name", d.name, "smtp",
-                          d.smtp_url, "accounts", (json_int_t)totals.accounts,
+                          d.smtp_url, "accounts", (json_int_t)accounts,
                           "closed_at", (json_int_t)d.closed_at));
 }
 
@@ -84,86 +83,75 @@ int command_domain_close_addresses(struct command *c, const json_t *args,
 
 /* --- open again */
 
-struct ended {
-    int64_t *ids; /* owned */
-    size_t count;
-    int64_t without_password;
-    bool has_master;
-};
-
-static int note_ended(void *ctx, const struct account *a)
+static int trail_again(struct command *c, const struct domain *d,
+                       struct account *a, struct err *err)
 {
-    struct ended *e = ctx;
+    struct account_state next = {a->route, a->copy, a->epoch};
 
-    if (a->route != ROUTE_LOCAL || a->copy != COPY_DONE)
-        return 0;
-    if (!a->has_seal && !e->has_master) {
-        e->without_password++;
-        return 0;
-    }
-    if ((e->count & (e->count - 1)) == 0)
-        e->ids =
-            mem_grow(e->ids, (e->count ? e->count * 2 : 1) * sizeof(*e->ids));
-    e->ids[e->count++] = a->id;
-    return 0;
-}
-
-static int trail_again(struct command *c, const struct domain *d, int64_t id,
-                       struct err *err)
-{
-    struct account_state next;
-    struct account a;
-
-    if (account_get(c->db, id, &a, err) != 1)
-        return -1;
-    next = (struct account_state){a.route, a.copy, a.epoch};
     if (lifecycle_apply(&next, EVENT_REOPENED, err) == -1)
         return -1;
-    a.copy = next.copy;
-    a.trail_ended_at = 0;
-    return command_store(c, &a, err) == -1 ||
-                   command_audit(c, a.id, account_event_name(EVENT_REOPENED),
-                                 a.address, err) == -1
+    a->copy = next.copy;
+    a->trail_ended_at = 0;
+    return command_store(c, a, err) == -1 ||
+                   command_audit(c, a->id, account_event_name(EVENT_REOPENED),
+                                 a->address, err) == -1
                ? -1
-               : command_queue(c, &a, d, JOB_TRAIL, err);
+               : command_queue(c, a, d, JOB_TRAIL, err);
 }
 
-int command_reopen(struct command *c, struct domain *d, json_t *result,
-                   struct err *err)
+/* The domain itself, before any trail goes on: while it is closed they are
+   ended as they are found. */
+static int open_domain(struct command *c, struct domain *d, struct err *err)
 {
-    struct ended ended = {.has_master = d->master_user[0] != '\0'};
-    int rc;
-
+    if (d->closed_at == 0)
+        return 0; /* a page before this one has, or somebody was interrupted */
     d->closed_at = 0;
     d->is_enabled = true;
-    rc = account_each(c->db, d->id, note_ended, &ended, err);
-    for (size_t i = 0; rc == 0 && i < ended.count; i++)
-        rc = trail_again(c, d, ended.ids[i], err);
-    free(ended.ids);
-    if (rc == -1)
-        return -1;
-    c->has_queued = true;
+    return command_store_domain(c, d, err) == -1
+               ? -1
+               : command_audit(c, 0, "domain reopen", d->name, err);
+}
+
+static int reopen_page(struct command *c, const struct domain *d,
+                       const struct account_page *page, json_t *result,
+                       struct err *err)
+{
+    json_int_t trails = 0, without_password = 0;
+
+    for (size_t i = 0; i < page->count; i++) {
+        struct account *a = &page->accounts[i];
+
+        if (a->route != ROUTE_LOCAL || a->copy != COPY_DONE)
+            continue;
+        if (!a->has_seal && !d->master_user[0]) {
+            without_password++;
+            continue;
+        }
+        if (trail_again(c, d, a, err) == -1)
+            return -1;
+        trails++;
+    }
     return json_object_update_new(
-        result,
-        json_pack("{s:I,s:I}", "trails", (json_int_t)ended.count,
-                  "without_password", (json_int_t)ended.without_password));
+        result, json_pack("{s:s,s:I,s:I}", "name", d->name, "trails", trails,
+                          "without_password", without_password));
 }
 
 int command_domain_reopen(struct command *c, const json_t *args, json_t *result,
                           struct err *err)
 {
     const char *name = command_need_text(args, "name", err);
+    struct account_page page;
     struct domain d;
+    int rc;
 
-    if (!name || command_need_domain(c, name, &d, err) == -1)
+    if (!name || command_need_domain(c, name, &d, err) == -1 ||
+        open_domain(c, &d, err) == -1 ||
+        command_page(c, args, d.id, &page, result, err) == -1)
         return -1;
-    if (!d.closed_at)
-        return err_set(err, ERR_SETUP, "%s is not closed", d.name);
-    if (command_reopen(c, &d, result, err) == -1 ||
-        command_store_domain(c, &d, err) == -1 ||
-        command_audit(c, 0, "domain reopen", d.name, err) == -1)
-        return -1;
-    return json_object_set_new(result, "name", json_string(d.name));
+    rc = reopen_page(c, &d, &page, result, err);
+    command_page_release(&page);
+    c->has_queued = true;
+    return rc;
 }
 
 /* --- strangers */

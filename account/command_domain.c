@@ -296,9 +296,11 @@ static int set_enabled(struct command *c, const json_t *args, bool is_enabled,
 
     if (!name || command_need_domain(c, name, &d, err) == -1)
         return -1;
+    if (is_enabled && d.closed_at)
+        return err_set(err, ERR_SETUP,
+                       "%s is closed: \"domain reopen\" opens it again",
+                       d.name);
     d.is_enabled = is_enabled;
-    if (is_enabled && d.closed_at && command_reopen(c, &d, result, err) == -1)
-        return -1;
     if (command_store_domain(c, &d, err) == -1 ||
         command_audit(c, 0, is_enabled ? "domain enable" : "domain disable",
                       d.name, err) == -1)

@@ -187,6 +187,15 @@ static int change(struct migrate *m, struct wanted *w, struct err *err)
     return 0;
 }
 
+static void tell(json_t *list, const struct account *a, const char *what)
+{
+    json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s}", "address",
+                                          a->address, "legacy_user",
+                                          a->legacy_user, "action", what,
+                                          "route", account_route_name(a->route),
+                                          "copy", account_copy_name(a->copy)));
+}
+
 static int apply(struct migrate *m, struct wanted *w, json_t *list,
                  struct err *err)
 {
@@ -216,11 +225,7 @@ static int apply(struct migrate *m, struct wanted *w, json_t *list,
     }
     if (w->is_changed)
         what = "updated";
-    json_array_append_new(
-        list, json_pack("{s:s,s:s,s:s,s:s,s:s}", "address", w->account.address,
-                        "legacy_user", w->account.legacy_user, "action", what,
-                        "route", account_route_name(w->account.route), "copy",
-                        account_copy_name(w->account.copy)));
+    tell(list, &w->account, what);
     return 0;
 }
 
@@ -248,25 +253,31 @@ static int want_entries(struct migrate *m, const json_t *entries,
     return 0;
 }
 
-static int want_account(void *ctx, const struct account *a)
+static int want_domain(struct migrate *m, const json_t *args, json_t *result,
+                       struct err *err)
 {
-    struct migrate *m = ctx;
-
-    add_wanted(m)->account = *a;
-    return 0;
-}
-
-static int want_domain(struct migrate *m, const char *name, struct err *err)
-{
+    json_t *list = json_object_get(result, "accounts");
+    struct account_page page;
     struct domain d;
+    int rc = 0;
 
-    if (command_need_domain(m->c, name, &d, err) == -1 ||
+    if (command_need_domain(m->c, wire_text(args, "domain"), &d, err) == -1 ||
         freeze_refuse(m->c->db, &d, err) == -1 ||
-        account_each(m->c->db, d.id, want_account, m, err) == -1)
+        command_page(m->c, args, d.id, &page, result, err) == -1)
         return -1;
-    for (size_t i = 0; i < m->count; i++)
-        m->wanted[i].domain = d;
-    return 0;
+    for (size_t i = 0; rc != -1 && i < page.count; i++) {
+        rc = command_is_refused(m->c, &page.accounts[i], err);
+        if (rc == 1) {
+            tell(list, &page.accounts[i], "refused");
+        } else if (rc == 0) {
+            struct wanted *w = add_wanted(m);
+
+            w->account = page.accounts[i];
+            w->domain = d;
+        }
+    }
+    command_page_release(&page);
+    return rc == -1 ? -1 : 0;
 }
 
 static int want_addresses(struct migrate *m, const json_t *addresses,
@@ -299,7 +310,7 @@ int command_migrate(struct command *c, const json_t *args, json_t *result,
     if (entries)
         rc = want_entries(&m, entries, domain, err);
     else if (domain)
-        rc = want_domain(&m, domain, err);
+        rc = want_domain(&m, args, result, err);
     else
         rc = want_addresses(&m, json_object_get(args, "addresses"), err);
     for (size_t i = 0; rc == 0 && i < m.count; i++)

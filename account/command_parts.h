@@ -42,6 +42,23 @@ int command_find_account(struct command *c, const char *address,
                          struct account *out, struct err *err);
 int command_need_account(struct command *c, const char *address,
                          struct account *out, struct err *err);
+/* Whether it is one of those: 1, 0, or -1. */
+int command_is_refused(struct command *c, const struct account *a,
+                       struct err *err);
+
+/* A command on a whole domain goes through it in pages, each a request and a
+   transaction of its own: args->after is the last address of the page before
+   ("" or none: the first page), result->next what to ask the next one with, or
+   null, result->total how many accounts there are in all. Of one domain, or
+   with 0 of all, in the order of their addresses. */
+struct account_page {
+    struct account *accounts; /* owned */
+    size_t count;
+};
+int command_page(struct command *c, const json_t *args, int64_t domain_id,
+                 struct account_page *page, json_t *result, struct err *err);
+void command_page_release(struct account_page *page);
+
 /* args->field as text, or ERR_SETUP "... is missing". */
 const char *command_need_text(const json_t *args, const char *field,
                               struct err *err);
@@ -67,11 +84,6 @@ json_t *command_text_json(const char *text);
    for each, into the array. */
 int command_closing_bars(struct db *db, const struct domain *d, int64_t now,
                          json_t *bars, struct err *err);
-/* Undo closing as far as it can be: *d is changed, not stored; the trails go on
-   whose password is still there. */
-int command_reopen(struct command *c, struct domain *d, json_t *result,
-                   struct err *err);
-
 /* One entry of the audit as JSON. New reference. */
 json_t *command_audit_json(const struct audit_entry *entry);
 

@@ -5,12 +5,10 @@
  */
 #include "account/command_parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "account/lifecycle.h"
 #include "account/wire.h"
-#include "base/mem.h"
 #include "db/leftovers.h"
 
 #define DAY_MS (24 * 60 * 60 * 1000LL)
@@ -23,11 +21,13 @@ enum refusal {
     IS_LATE,
     IS_WITHOUT_SECRET,
     IS_ASKED,
-    IS_CLOSED
+    IS_CLOSED,
+    IS_REFUSED
 };
 
-static const char *const words[] = {
-    "asked", "legacy", "held", "expired", "no_password", "question", "closed"};
+static const char *const words[] = {"asked",   "legacy",      "held",
+                                    "expired", "no_password", "question",
+                                    "closed",  "refused"};
 
 static enum refusal refusal_of(const struct command *c, const struct account *a,
                                const struct domain *d)
@@ -76,6 +76,7 @@ static int refuse(enum refusal refusal, const struct account *a,
                        "%s: %s is closed, the old server takes no mail for "
                        "it; `mailhaul domain reopen` first",
                        a->address, d->name);
+    case IS_REFUSED: /* by command_need_account() */
     case GOES: break;
     }
     return 0;
@@ -101,42 +102,30 @@ static void tell(json_t *list, const struct account *a, enum refusal refusal)
                         words[refusal], "route", account_route_name(a->route)));
 }
 
-struct all {
-    struct account *accounts; /* owned */
-    size_t count;
-};
-
-static int collect(void *ctx, const struct account *a)
+static int ask_domain(struct command *c, const json_t *args,
+                      enum rollback_wish wish, json_t *result, struct err *err)
 {
-    struct all *all = ctx;
-
-    if ((all->count & (all->count - 1)) == 0)
-        all->accounts =
-            mem_grow(all->accounts, (all->count ? all->count * 2 : 1) *
-                                        sizeof(*all->accounts));
-    all->accounts[all->count++] = *a;
-    return 0;
-}
-
-static int ask_domain(struct command *c, const char *name,
-                      enum rollback_wish wish, json_t *list, struct err *err)
-{
-    struct all all = {NULL, 0};
+    json_t *list = json_object_get(result, "accounts");
+    struct account_page page;
     struct domain d;
-    int rc;
+    int rc = 0;
 
-    if (command_need_domain(c, name, &d, err) == -1)
+    if (command_need_domain(c, wire_text(args, "domain"), &d, err) == -1 ||
+        command_page(c, args, d.id, &page, result, err) == -1)
         return -1;
-    rc = account_each(c->db, d.id, collect, &all, err);
-    for (size_t i = 0; rc == 0 && i < all.count; i++) {
-        enum refusal refusal = refusal_of(c, &all.accounts[i], &d);
+    for (size_t i = 0; rc != -1 && i < page.count; i++) {
+        struct account *a = &page.accounts[i];
+        enum refusal refusal = refusal_of(c, a, &d);
 
-        if (refusal == GOES)
-            rc = ask(c, &all.accounts[i], &d, wish, err);
-        tell(list, &all.accounts[i], refusal);
+        rc = command_is_refused(c, a, err);
+        if (rc == 1)
+            refusal = IS_REFUSED;
+        if (rc == 0 && refusal == GOES)
+            rc = ask(c, a, &d, wish, err);
+        tell(list, a, refusal);
     }
-    free(all.accounts);
-    return rc;
+    command_page_release(&page);
+    return rc == -1 ? -1 : 0;
 }
 
 int command_rollback(struct command *c, const json_t *args, json_t *result,
@@ -144,7 +133,6 @@ int command_rollback(struct command *c, const json_t *args, json_t *result,
 {
     enum rollback_wish wish =
         wire_bool(args, "changes") ? ROLLBACK_CHANGES : ROLLBACK_NEW_MAIL;
-    const char *name = wire_text(args, "domain");
     json_t *list = json_array();
     const char *address;
     enum refusal refusal;
@@ -152,8 +140,8 @@ int command_rollback(struct command *c, const json_t *args, json_t *result,
     struct domain d;
 
     json_object_set_new(result, "accounts", list);
-    if (name)
-        return ask_domain(c, name, wish, list, err);
+    if (wire_text(args, "domain"))
+        return ask_domain(c, args, wish, result, err);
     address = command_need_text(args, "address", err);
     if (!address || command_need_account(c, address, &a, err) == -1)
         return -1;

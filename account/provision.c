@@ -206,6 +206,22 @@ int provision_apply(struct provision *p, const struct account *account,
     return auth_put(p->auth, &user, err);
 }
 
+int provision_begin(struct provision *p, struct err *err)
+{
+    return p->auth == NULL ? 0 : db_begin(p->auth, err);
+}
+
+int provision_commit(struct provision *p, struct err *err)
+{
+    return p->auth == NULL ? 0 : db_commit(p->auth, err);
+}
+
+void provision_abort(struct provision *p)
+{
+    if (p->auth != NULL && db_in_transaction(p->auth))
+        db_rollback(p->auth);
+}
+
 int provision_settle(struct provision *p, struct db *control,
                      const struct account *account, struct err *err)
 {

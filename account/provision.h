@@ -40,6 +40,12 @@ int provision_apply(struct provision *p, const struct account *account,
 /* The same with the passwords that the control db has for it. */
 int provision_settle(struct provision *p, struct db *control,
                      const struct account *account, struct err *err);
+/* Between the two, what provision_apply() tells is told by one commit; until
+   then local knows nothing of it. After -1 of either, or to tell nothing:
+   provision_abort(). */
+int provision_begin(struct provision *p, struct err *err);
+int provision_commit(struct provision *p, struct err *err);
+void provision_abort(struct provision *p);
 int provision_remove(struct provision *p, const char *address, struct err *err);
 /* The epoch in which local serves the address; 0: it does not, or that cannot
    be known. */

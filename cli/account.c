@@ -207,12 +207,13 @@ int cli_account_rename(struct cli *cli, json_t *request)
     return cli_ask_and_print(cli, request, print_account);
 }
 
-static void print_accounts(const json_t *result)
+static void print_accounts(void *ctx, json_t *page)
 {
     const json_t *a;
     size_t i;
 
-    json_array_foreach(json_object_get(result, "accounts"), i, a)
+    (void)ctx;
+    json_array_foreach(json_object_get(page, "accounts"), i, a)
         printf("%-32s %-7s %-8s %8lld messages %10s  %s\n",
                cli_text(a, "address"), cli_text(a, "route"),
                cli_text(a, "copy"), (long long)wire_int(a, "messages", 0),
@@ -221,5 +222,14 @@ static void print_accounts(const json_t *result)
 
 int cli_account_list(struct cli *cli, json_t *request)
 {
-    return cli_ask_and_print(cli, request, print_accounts);
+    json_t *all;
+
+    if (!cli->is_json)
+        return cli_each_page(cli, request, print_accounts, NULL);
+    all = cli_ask_pages(cli, request);
+    if (!all)
+        return CLI_BAD;
+    cli_print_json(all);
+    json_decref(all);
+    return CLI_GOOD;
 }

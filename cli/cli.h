@@ -44,6 +44,15 @@ void cli_close(struct cli *cli);
 /* Become the user that owns the database, for good; nothing if we may not. */
 int cli_become_user(const struct conf *conf, struct err *err);
 
+/* --- pages.c */
+/* Ask a command that goes page by page ("next" in its answer), as often as it
+   takes; fn is lent each page, without "next" and "total". Changes request.
+   Shows how far it is on a terminal. CLI_BAD after a complaint. */
+typedef void cli_page_fn(void *ctx, json_t *page);
+int cli_each_page(struct cli *cli, json_t *request, cli_page_fn *fn, void *ctx);
+/* All pages as one document; NULL after a complaint. */
+json_t *cli_ask_pages(struct cli *cli, json_t *request);
+
 /* --- secret.c */
 /* Read a secret (path: a file's first line, "-": standard input's, NULL: typed
    twice), seal it for that name and put it into the object as "key", "blob". */
@@ -55,6 +64,9 @@ int cli_seal_secret(const struct cli *cli, const char *path, const char *name,
    state_dir/seal.pub. */
 int cli_publish_key(const struct conf *conf, const struct keyring *ring,
                     struct err *err);
+/* A new key into the file, and the daemon, if one runs, is told of it: it wraps
+   every seal anew and then drops the older keys. */
+int cli_begin_rotation(const struct conf *conf, struct err *err);
 
 /* --- print.c */
 /* What is wrong: to stderr, or as the document {"error", "kind"}. Returns

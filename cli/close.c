@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -180,19 +181,52 @@ static void print_refused(const json_t *result)
     }
 }
 
+static bool is_closed(const json_t *result)
+{
+    return strcmp(cli_text(result, "state"), "closed") == 0;
+}
+
+/* Whoever closed it may have been interrupted before there was a new key. */
+static bool has_older_key(const struct closing *c, const json_t *result)
+{
+    char *path = conf_key_path(c->cli->conf);
+    struct stat st;
+    bool is_older =
+        stat(path, &st) == 0 &&
+        (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000 <
+            wire_int(result, "closed_at", 0);
+
+    free(path);
+    return is_older;
+}
+
+/* The passwords of its trails are wiped here; with a new key no backup opens
+   them either. */
+static void change_key(struct closing *c, json_t *result)
+{
+    struct err err;
+    int rc = cli_begin_rotation(c->cli->conf, &err);
+
+    json_object_set_new(result, "key",
+                        json_string(rc == 0 ? "rotated" : err.text));
+    if (rc == -1)
+        fprintf(stderr,
+                "mailhaul: the sealing key stays, and backups may open what "
+                "was wiped, until \"key rotate\": %s\n",
+                err.text);
+}
+
 static int tell(struct closing *c, json_t *result)
 {
-    bool is_closed = strcmp(cli_text(result, "state"), "closed") == 0;
-
     if (c->cli->is_json)
         cli_print_json(result);
-    else if (is_closed)
+    else if (is_closed(result))
         printf("%s is closed: its trails have ended\n", c->name);
     else if (strcmp(cli_text(result, "state"), "refused") == 0)
         print_refused(result);
     else
         printf("%s was not closed; ask again\n", c->name);
-    return is_closed ? CLI_GOOD : CLI_BAD;
+    return is_closed(result) ? CLI_GOOD : CLI_BAD;
 }
 
 /* Until it is closed or refused. *result (owned) is the last answer; NULL after
@@ -224,11 +258,12 @@ static void await_end(struct closing *c, json_t **result)
 
 static int close_domain(struct closing *c, json_t *request, const json_t *check)
 {
+    bool was_open = !wire_int(check, "closed_at", 0);
     json_t *probed = json_object();
     json_t *result;
     int rc;
 
-    if (!wire_int(check, "closed_at", 0)) {
+    if (was_open) {
         json_decref(probed);
         probed = probe(c, cli_text(check, "smtp"));
     }
@@ -240,6 +275,9 @@ static int close_domain(struct closing *c, json_t *request, const json_t *check)
     if (result)
         json_object_set(result, "probe", probed);
     json_decref(probed);
+    if (result && is_closed(result) && !wire_bool(request, "keep_key") &&
+        (was_open || has_older_key(c, result)))
+        change_key(c, result);
     rc = result ? tell(c, result) : CLI_BAD;
     json_decref(result);
     return rc;
@@ -277,7 +315,7 @@ int cli_domain_close(struct cli *cli, json_t *request)
 
 static void print_reopened(const json_t *r)
 {
-    printf("%s is open again: %lld trails go on", cli_text(r, "name"),
+    printf("%s is open: %lld trails go on", cli_text(r, "name"),
            (long long)wire_int(r, "trails", 0));
     if (wire_int(r, "without_password", 0))
         printf(", %lld cannot, their passwords are wiped",
@@ -287,7 +325,16 @@ static void print_reopened(const json_t *r)
 
 int cli_domain_reopen(struct cli *cli, json_t *request)
 {
-    return cli_ask_and_print(cli, request, print_reopened);
+    json_t *result = cli_ask_pages(cli, request);
+
+    if (!result)
+        return CLI_BAD;
+    if (cli->is_json)
+        cli_print_json(result);
+    else
+        print_reopened(result);
+    json_decref(result);
+    return CLI_GOOD;
 }
 
 /* --- strangers */

@@ -18,7 +18,7 @@ int cli_cutover(struct cli *cli, json_t *request)
         fputs("mailhaul: cutover ADDRESS or --domain D\n", stderr);
         return CLI_USAGE;
     }
-    result = cli_ask(cli, request);
+    result = cli_ask_pages(cli, request);
     if (!result)
         return CLI_BAD;
     if (cli->is_json)
@@ -38,6 +38,8 @@ int cli_cutover(struct cli *cli, json_t *request)
                        ? "has messages set aside: see account show, accept"
                    : strcmp(word, "no_hash") == 0
                        ? "cannot flip: its password cannot be hashed"
+                   : strcmp(word, "refused") == 0
+                       ? "stays: the control db is older than the store"
                        : word);
     }
     json_decref(result);

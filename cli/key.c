@@ -45,8 +45,7 @@ static pid_t daemon_pid(const struct conf *conf)
     return pid > 1 ? (pid_t)pid : 0;
 }
 
-static int add_key(const struct conf *conf, const char *path,
-                   unsigned *count_out, struct err *err)
+static int add_key(const struct conf *conf, const char *path, struct err *err)
 {
     struct keyring ring;
     int lock = keyring_lock(path, true, err);
@@ -62,7 +61,6 @@ static int add_key(const struct conf *conf, const char *path,
         rc = keyring_write(&ring, path, err);
     if (rc == 0)
         rc = cli_publish_key(conf, &ring, err);
-    *count_out = ring.count;
     keyring_release(&ring);
     close(lock);
     return rc;
@@ -172,18 +170,25 @@ static int wait_for_the_end(struct cli *cli, struct err *err)
     }
 }
 
-int cli_key_rotate(struct cli *cli, json_t *request)
+int cli_begin_rotation(const struct conf *conf, struct err *err)
 {
-    char *path = conf_key_path(cli->conf);
-    pid_t pid = daemon_pid(cli->conf);
-    unsigned count;
-    struct err err;
-    int rc = add_key(cli->conf, path, &count, &err);
+    char *path = conf_key_path(conf);
+    pid_t pid = daemon_pid(conf);
+    int rc = add_key(conf, path, err);
 
     free(path);
     if (rc == 0 && pid && kill(pid, SIGHUP) == -1)
-        rc = err_set(&err, ERR_SETUP, "mailhauld[%d]: %s", (int)pid,
+        rc = err_set(err, ERR_SETUP, "mailhauld[%d]: %s", (int)pid,
                      strerror(errno));
+    return rc;
+}
+
+int cli_key_rotate(struct cli *cli, json_t *request)
+{
+    pid_t pid = daemon_pid(cli->conf);
+    struct err err;
+    int rc = cli_begin_rotation(cli->conf, &err);
+
     if (rc == 0 && wire_bool(request, "wait"))
         rc = pid ? wait_for_the_end(cli, &err)
                  : err_set(&err, ERR_RETRY,

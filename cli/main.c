@@ -74,6 +74,7 @@ static const struct cli_option domain_options[] = {
 static const struct cli_option close_options[] = {
     {"force", OPTION_FLAG,
      "whatever stands against it; needs a --reason, which the audit keeps"},
+    {"keep-key", OPTION_FLAG, "no \"key rotate\" afterwards"},
     {NULL, OPTION_FLAG, NULL}};
 
 static const struct cli_option strangers_options[] = {
@@ -201,7 +202,7 @@ static const struct cli_command commands[] = {
     {"domain unadmit", "NAME [ADDRESS...] [--file FILE]",
      "name them no more; who is in stays in", admit_options, "words", 1, 100000,
      cli_domain_admit},
-    {"domain close", "NAME [--force --reason TEXT]",
+    {"domain close", "NAME [--force --reason TEXT] [--keep-key]",
      "end its trails: legacy takes no more mail for it", close_options, "name",
      1, 1, cli_domain_close},
     {"domain reopen", "NAME", "undo that as far as it can be", no_options,

@@ -199,7 +199,9 @@ int cli_migrate(struct cli *cli, json_t *request)
               stderr);
         return CLI_USAGE;
     }
-    result = ask_with_list(cli, request);
+    result = wire_text(request, "domain") && !wire_text(request, "csv")
+                 ? cli_ask_pages(cli, request)
+                 : ask_with_list(cli, request);
     if (!result)
         return CLI_BAD;
     if (waits && cli->is_direct) {

@@ -18,6 +18,7 @@ static const char *sentence(const char *word)
         {"held", "is just being flipped; ask again"},
         {"expired", "was flipped too long ago"},
         {"closed", "is of a closed domain: reopen that first"},
+        {"refused", "stays: the control db is older than the store"},
         {"no_password", "has no password left for the old server"},
         {"done", "is on the old server again"},
         {"failed", "stays on the new server"},
@@ -102,7 +103,7 @@ int cli_rollback(struct cli *cli, json_t *request)
         fputs("mailhaul: rollback ADDRESS or --domain D\n", stderr);
         return CLI_USAGE;
     }
-    result = cli_ask(cli, request);
+    result = cli_ask_pages(cli, request);
     if (!result)
         return CLI_BAD;
     if (waits && cli->is_direct) {

@@ -51,23 +51,35 @@ static int verify(struct cli *cli, const char *address, json_t *list)
     return rc == 0 ? CLI_GOOD : CLI_BAD;
 }
 
-static int verify_domain(struct cli *cli, const char *domain, json_t *list)
+struct domain_verify {
+    struct cli *cli;
+    json_t *list; /* borrowed */
+    int rc;
+};
+
+static void verify_page(void *ctx, json_t *page)
 {
-    json_t *request =
-        json_pack("{s:s,s:s}", "cmd", "account list", "domain", domain);
-    json_t *accounts = cli_ask(cli, request);
-    int rc = CLI_GOOD;
+    struct domain_verify *v = ctx;
     const json_t *a;
     size_t i;
 
+    json_array_foreach(json_object_get(page, "accounts"), i, a)
+    {
+        if (verify(v->cli, cli_text(a, "address"), v->list) != CLI_GOOD)
+            v->rc = CLI_BAD;
+    }
+}
+
+static int verify_domain(struct cli *cli, const char *domain, json_t *list)
+{
+    struct domain_verify v = {.cli = cli, .list = list, .rc = CLI_GOOD};
+    json_t *request =
+        json_pack("{s:s,s:s}", "cmd", "account list", "domain", domain);
+
+    if (cli_each_page(cli, request, verify_page, &v) != CLI_GOOD)
+        v.rc = CLI_BAD;
     json_decref(request);
-    if (!accounts)
-        return CLI_BAD;
-    json_array_foreach(json_object_get(accounts, "accounts"), i,
-                       a) if (verify(cli, cli_text(a, "address"), list) !=
-                              CLI_GOOD) rc = CLI_BAD;
-    json_decref(accounts);
-    return rc;
+    return v.rc;
 }
 
 int cli_verify(struct cli *cli, json_t *request)

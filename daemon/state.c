@@ -218,60 +218,16 @@ bool state_change(struct state *s, struct account *account,
     return true;
 }
 
-static void provision_now(struct state *s, int64_t account_id);
-
-bool state_provision(struct state *s, struct account *account)
-{
-    enum state_witness_word word = state_witness_ask(s, account, provision_now);
-    struct credential_hashes hashes;
-    struct err err;
-
-    if (word != WITNESS_KEPT) {
-        if (word == WITNESS_FAILED)
-            s->is_unsettled = true; /* again with the next tick */
-        return false;
-    }
-    state_must(credential_hashes(s->db, account->id, &hashes, &err), &err);
-    if (provision_apply(s->provision, account, &hashes, &err) == -1) {
-        log_error("account %s is not made known to local: %s", account->address,
-                  err.text);
-        s->is_unsettled = true; /* again with the next tick */
-        return false;
-    }
-    if (account->provisioned_epoch != account->epoch) {
-        account->provisioned_epoch = account->epoch;
-        state_store(s, account);
-    }
-    state_witness_told(s, account->id);
-    return true;
-}
-
-static void provision_now(struct state *s, int64_t account_id)
-{
-    struct account account;
-
-    /* of one who is held local hears when that is over: told now, it would
-       refuse mail that comes to it directly, and not end with the hold */
-    if (state_load(s, account_id, &account, NULL) &&
-        account.route != ROUTE_HELD)
-        state_provision(s, &account);
-}
-
-void state_provision_later(struct state *s, int64_t account_id)
-{
-    state_after(s, provision_now, account_id);
-}
-
 /* --- the start */
 
-struct unsettled {
+struct held {
     struct account *accounts; /* owned */
     size_t count;
 };
 
 static int collect(void *ctx, const struct account *account)
 {
-    struct unsettled *all = ctx;
+    struct held *all = ctx;
 
     if ((all->count & (all->count - 1)) == 0)
         all->accounts =
@@ -306,44 +262,16 @@ static void take_back(struct state *s, struct account *account)
     }
 }
 
-/* Accounts that are held (at the start only), and those whose row is newer
-   than what local knows. */
-static void settle_accounts(struct state *s, bool is_start)
+static void take_back_held(struct state *s)
 {
-    struct unsettled all = {NULL, 0};
+    struct held all = {NULL, 0};
     struct err err;
 
-    s->is_unsettled = false;
-    state_must(account_each_unsettled(s->db, collect, &all, &err), &err);
-    for (size_t i = 0; i < all.count; i++) {
-        struct account *account = &all.accounts[i];
-
-        if (state_witness_refuses(s, account->address))
-            continue;
-        if (account->route != ROUTE_HELD) {
-            if (!state_flip_of(s, account->id))
-                state_provision(s, account);
-        } else if (is_start) {
-            take_back(s, account);
-        }
-    }
+    state_must(account_each_held(s->db, collect, &all, &err), &err);
+    for (size_t i = 0; i < all.count; i++)
+        if (!state_witness_refuses(s, all.accounts[i].address))
+            take_back(s, &all.accounts[i]);
     free(all.accounts);
-}
-
-/* Whom local has forgotten (its file was lost, or is an old copy) it would
-   refuse for good, and their mail would bounce. */
-static void remind_local(struct state *s)
-{
-    int64_t known;
-    struct err err;
-    int rc;
-
-    state_must(provision_count(s->provision, &known, &err), &err);
-    state_must(rc = account_recount(s->db, known, &err), &err);
-    if (rc == 1)
-        log_error("local knows only %lld of the accounts it serves: it is "
-                  "told of all of them again",
-                  (long long)known);
 }
 
 /* --- no room on the disk
@@ -368,8 +296,9 @@ static void begin_writing(struct state *s)
     state_must(db_set_read_only(s->db, false, &err), &err);
     state_must(job_free_leases(s->db, "", &err), &err);
     state_witness_start(s);
-    remind_local(s);
-    settle_accounts(s, true);
+    take_back_held(s);
+    state_local_remind(s);
+    state_local_settle(s);
     state_brake_follow(s);
     state_settle(s);
     state_jobs_wake(s);
@@ -412,8 +341,7 @@ static void on_tick(void *ctx)
         log_info("%s: there is room again", s->conf->state_dir);
         begin_writing(s);
     }
-    if (s->is_unsettled && !s->is_full)
-        settle_accounts(s, false);
+    state_local_tick(s);
     timer_start(s->tick, TICK_MS);
 }
 

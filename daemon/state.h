@@ -152,13 +152,15 @@ struct state {
     int64_t refused;  /* accounts of which the store knows more than the db */
     bool refuses_all; /* it cannot be told of whom */
     bool are_peers_known;
-    bool is_full;        /* no room on the disk: questions are answered, and
-                            nothing is written */
-    char *kept_lines;    /* owned; the folder of base/log_keep.h */
-    int64_t pruned_ms;   /* loop time of the last look there */
-    bool is_unsettled;   /* local could not be told of an account */
-    bool is_turn_ending; /* scheduled */
-    bool is_waking;      /* the queue is looked at after the commit */
+    bool is_full;         /* no room on the disk: questions are answered, and
+                             nothing is written */
+    char *kept_lines;     /* owned; the folder of base/log_keep.h */
+    int64_t pruned_ms;    /* loop time of the last look there */
+    bool is_unsettled;    /* local could not be told of an account */
+    struct timer *settle; /* owned; the next accounts that local is told of */
+    int64_t settled_to;   /* account id */
+    bool is_turn_ending;  /* scheduled */
+    bool is_waking;       /* the queue is looked at after the commit */
     struct state_said *said, **said_end;
     struct state_peer *peers;
     struct state_flip *flips;
@@ -207,10 +209,16 @@ void state_store(struct state *s, struct account *account);
    false (and a log line) if it is not legal. */
 bool state_change(struct state *s, struct account *account,
                   enum account_event event, const char *why);
+/* --- state_local.c */
 /* Make local know the account as its row is now, after the commit. */
 void state_provision_later(struct state *s, int64_t account_id);
 /* The same at once, and its epoch stored; false if local could not be told. */
 bool state_provision(struct state *s, struct account *account);
+/* If local knows fewer than it should, all are to be told of again. */
+void state_local_remind(struct state *s);
+/* Begin to tell local of everyone whose row is newer than what it knows. */
+void state_local_settle(struct state *s);
+void state_local_tick(struct state *s);
 
 /* --- state_peers.c */
 /* Take an accepted connection of state.sock. */
@@ -383,6 +391,8 @@ bool state_close_leased(struct state *s, int64_t account_id);
 void state_close_trailed(struct state *s, const struct account *account,
                          const struct err *outcome);
 void state_close_tick(struct state *s);
+/* Whether trails of the domain have their last pass just now. */
+bool state_close_runs(struct state *s, int64_t domain_id);
 
 /* --- state_strangers.c */
 /* A process tells for whom legacy has taken mail though he is no account. */

@@ -269,23 +269,35 @@ static int each_row(struct db_statement *s,
     return result;
 }
 
-int account_each(struct db *db, int64_t domain_id,
+int account_page(struct db *db, int64_t domain_id, const char *after, int limit,
                  int (*fn)(void *ctx, const struct account *a), void *ctx,
                  struct err *err)
 {
     struct db_statement *s;
 
     if (domain_id == 0) {
-        s = db_prepare(db, SELECT "ORDER BY a.address", err);
+        s = db_prepare(
+            db, SELECT "WHERE a.address > ?1 ORDER BY a.address LIMIT ?2", err);
     } else {
-        s = db_prepare(db, SELECT "WHERE a.domain_id = ?1 ORDER BY a.address",
+        s = db_prepare(db,
+                       SELECT "WHERE a.domain_id = ?3 AND a.address > ?1 "
+                              "ORDER BY a.address LIMIT ?2",
                        err);
     }
     if (s == NULL)
         return -1;
+    db_bind_text(s, 1, after);
+    db_bind_int(s, 2, limit);
     if (domain_id != 0)
-        db_bind_int(s, 1, domain_id);
+        db_bind_int(s, 3, domain_id);
     return each_row(s, fn, ctx, err);
+}
+
+int account_each(struct db *db, int64_t domain_id,
+                 int (*fn)(void *ctx, const struct account *a), void *ctx,
+                 struct err *err)
+{
+    return account_page(db, domain_id, "", -1, fn, ctx, err);
 }
 
 int account_each_since(struct db *db, int64_t generation,
@@ -323,19 +335,35 @@ int account_recount(struct db *db, int64_t known_to_local, struct err *err)
     return s == NULL || db_run(s, err) == -1 ? -1 : 1;
 }
 
-int account_each_unsettled(struct db *db,
+/* As the index accounts_unsettled has it, to the letter. */
+#define UNSETTLED                                                              \
+    "(a.route = 'held' OR (a.provisioned_epoch < a.epoch AND "                 \
+    "(a.route = 'local' OR a.rolled_back_at > 0))) "
+
+int account_each_held(struct db *db,
+                      int (*fn)(void *ctx, const struct account *a), void *ctx,
+                      struct err *err)
+{
+    struct db_statement *s = db_prepare(
+        db, SELECT "WHERE " UNSETTLED "AND a.route = 'held' ORDER BY a.id",
+        err);
+
+    return s == NULL ? -1 : each_row(s, fn, ctx, err);
+}
+
+int account_each_unsettled(struct db *db, int64_t after_id, int limit,
                            int (*fn)(void *ctx, const struct account *a),
                            void *ctx, struct err *err)
 {
-    struct db_statement *s =
-        db_prepare(db,
-                   SELECT "WHERE a.route = 'held' OR "
-                          "(a.provisioned_epoch < a.epoch AND "
-                          "(a.route = 'local' OR a.rolled_back_at > 0)) "
-                          "ORDER BY a.id",
-                   err);
+    struct db_statement *s = db_prepare(
+        db, SELECT "WHERE " UNSETTLED "AND a.id > ?1 ORDER BY a.id LIMIT ?2",
+        err);
 
-    return s == NULL ? -1 : each_row(s, fn, ctx, err);
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, after_id);
+    db_bind_int(s, 2, limit);
+    return each_row(s, fn, ctx, err);
 }
 
 int account_each_on_flip(struct db *db, int64_t now, int limit,

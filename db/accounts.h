@@ -76,6 +76,11 @@ int account_delete(struct db *db, int64_t id, struct err *err);
 int account_each(struct db *db, int64_t domain_id,
                  int (*fn)(void *ctx, const struct account *a), void *ctx,
                  struct err *err);
+/* The same for those behind an address ("": from the first on), limit rows at
+   most. */
+int account_page(struct db *db, int64_t domain_id, const char *after, int limit,
+                 int (*fn)(void *ctx, const struct account *a), void *ctx,
+                 struct err *err);
 /* Whose route changed after that generation; in order of it. */
 int account_each_since(struct db *db, int64_t generation,
                        int (*fn)(void *ctx, const struct account *a), void *ctx,
@@ -85,9 +90,14 @@ int account_each_since(struct db *db, int64_t generation,
    0: it is not. */
 #define ACCOUNT_REMINDED 0
 int account_recount(struct db *db, int64_t known_to_local, struct err *err);
-/* Every account whose route is held (at the start of a daemon), or whose
-   provisioned_epoch is behind although local should know it. */
-int account_each_unsettled(struct db *db,
+/* Every account whose route is held. */
+int account_each_held(struct db *db,
+                      int (*fn)(void *ctx, const struct account *a), void *ctx,
+                      struct err *err);
+/* Those that are held or whose provisioned_epoch is behind although local
+   should know them: in the order of their ids, behind after_id, limit at most.
+ */
+int account_each_unsettled(struct db *db, int64_t after_id, int limit,
                            int (*fn)(void *ctx, const struct account *a),
                            void *ctx, struct err *err);
 

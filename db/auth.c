@@ -263,16 +263,19 @@ static int put_passwords(struct db *db, const struct auth_user *user,
 
 int auth_put(struct db *db, const struct auth_user *user, struct err *err)
 {
-    if (db_begin(db, err) == -1)
+    bool is_alone = !db_in_transaction(db);
+    int rc;
+
+    if (is_alone && db_begin(db, err) == -1)
         return -1;
-    if (put_user(db, user, err) == -1 || put_passwords(db, user, err) == -1) {
+    rc = put_user(db, user, err);
+    if (rc == 0)
+        rc = put_passwords(db, user, err);
+    if (rc == 0 && is_alone)
+        rc = db_commit(db, err);
+    if (rc == -1 && is_alone)
         db_rollback(db);
-        return -1;
-    }
-    if (db_commit(db, err) == 0)
-        return 0;
-    db_rollback(db);
-    return -1;
+    return rc;
 }
 
 int auth_remove(struct db *db, const char *username, struct err *err)

@@ -56,7 +56,8 @@ int auth_prepare(const char *path, uid_t owner, gid_t group, struct err *err);
 /* auth_prepare for our own uid, and open. */
 int auth_open(const char *path, gid_t group, struct db **db_out,
               struct err *err);
-/* Insert or replace with all passwords, in one transaction; an epoch older than
+/* Insert or replace with all passwords, in a transaction of its own unless one
+   is open; an epoch older than
    the stored one is refused (ERR_SETUP). An empty password is stored as NULL,
    with which nobody logs in: the first login of such a user is asked of legacy.
  */

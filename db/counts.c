@@ -32,6 +32,25 @@ int account_counts_each(struct db *db,
     return result;
 }
 
+int account_counts_sum(struct db *db, int64_t domain_id, int64_t *accounts_out,
+                       struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db,
+                   "SELECT coalesce(sum(accounts), 0) FROM account_counts "
+                   "WHERE domain_id = ?1 OR ?1 = 0",
+                   err);
+
+    if (s == NULL)
+        return -1;
+    db_bind_int(s, 1, domain_id);
+    if (db_step(s, err) != 1)
+        return -1;
+    *accounts_out = db_int(s, 0);
+    db_finish(s);
+    return 0;
+}
+
 int job_counts_read(struct db *db, struct job_counts *out, struct err *err)
 {
     struct db_statement *s =

@@ -23,6 +23,10 @@ int account_counts_each(struct db *db,
                         int (*fn)(void *ctx, const struct account_count *count),
                         void *ctx, struct err *err);
 
+/* Those of one domain; domain_id 0: of all. */
+int account_counts_sum(struct db *db, int64_t domain_id, int64_t *accounts_out,
+                       struct err *err);
+
 struct job_counts {
     int64_t waiting[JOB_KIND_COUNT];
     int64_t running[JOB_KIND_COUNT];

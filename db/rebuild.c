@@ -95,6 +95,10 @@ int rebuild_missing_domains(struct db *db, rebuild_line_fn *fn, void *ctx,
     "(SELECT a.id FROM refused r JOIN accounts a ON a.address = r.address "    \
     "WHERE " SURE ")"
 
+/* Local is told of it; 0: and the journal has it already (db/accounts.h,
+   ACCOUNT_REMINDED). */
+#define TOLD "iif(r.source = 'journal', 0, -1)"
+
 /* The row says what the witness says; what was on its way is not any more. A
    mailbox that went back is gone through again, and waits for a password. */
 static const char *const row_steps[] = {
@@ -110,7 +114,7 @@ static const char *const row_steps[] = {
 
     "UPDATE accounts SET route = r.route, "
     "copy = iif(r.route = 'local', 'trail', 'failed'), epoch = r.epoch, "
-    "provisioned_epoch = -1, generation = r.generation, "
+    "provisioned_epoch = " TOLD ", generation = r.generation, "
     "legacy_user = iif(r.legacy_user = '', accounts.legacy_user, "
     "r.legacy_user), "
     "legacy_prefix = coalesce(r.prefix, legacy_prefix), "
@@ -124,12 +128,13 @@ static const char *const row_steps[] = {
     "FROM refused r WHERE r.address = accounts.address AND " SURE,
 
     "INSERT INTO accounts (domain_id, address, legacy_user, route, copy, "
-    "epoch, generation, password_state, legacy_prefix, legacy_separator, "
-    "flipped_at, rolled_back_at, last_error_kind, last_error, created_at, "
+    "epoch, provisioned_epoch, generation, password_state, legacy_prefix, "
+    "legacy_separator, flipped_at, rolled_back_at, last_error_kind, "
+    "last_error, created_at, "
     "updated_at) "
     "SELECT d.id, r.address, iif(r.legacy_user = '', r.address, "
     "r.legacy_user), r.route, iif(r.route = 'local', 'trail', 'failed'), "
-    "r.epoch, r.generation, 'none', r.prefix, r.separator, "
+    "r.epoch, " TOLD ", r.generation, 'none', r.prefix, r.separator, "
     "iif(r.route = 'local', r.at, 0), iif(r.route = 'legacy', r.at, 0), "
     "iif(r.route = 'local', '', 'denied'), "
     "iif(r.route = 'local', '', 'rebuilt: waits for the next login'), ?1, ?1 "

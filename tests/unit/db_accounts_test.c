@@ -216,6 +216,16 @@ static void test_each_goes_by_address_and_stops_when_told(void **state)
     add_account(domain_id, "cid@example.net");
     assert_int_equal(account_each(db, domain_id, note_address, last, NULL), 0);
     assert_string_equal(seen, "ann@example.net bob@example.net ");
+    seen[0] = '\0';
+    assert_int_equal(
+        account_page(db, domain_id, "", 1, note_address, NULL, NULL), 0);
+    assert_int_equal(account_page(db, domain_id, "ann@example.net", 2,
+                                  note_address, NULL, NULL),
+                     0);
+    assert_int_equal(
+        account_page(db, 0, "ann@example.net", 1, note_address, NULL, NULL), 0);
+    assert_string_equal(seen, "ann@example.net bob@example.net "
+                              "cid@example.net ann@example.org ");
 }
 
 static int rewrite(void *ctx, const struct account *a)
@@ -256,6 +266,7 @@ test_unsettled_are_the_held_and_those_local_does_not_know(void **state)
                 {"b@example.net", ROUTE_HELD, 5, 5},
                 {"c@example.net", ROUTE_LOCAL, 5, 4},
                 {"d@example.net", ROUTE_LOCAL, 5, 5}};
+    int64_t held_id = 0;
 
     (void)state;
     for (int i = 0; i < 4; i++) {
@@ -265,10 +276,22 @@ test_unsettled_are_the_held_and_those_local_does_not_know(void **state)
         a.epoch = rows[i].epoch;
         a.provisioned_epoch = rows[i].provisioned;
         update(&a);
+        if (a.route == ROUTE_HELD)
+            held_id = a.id;
     }
     seen[0] = '\0';
-    assert_int_equal(account_each_unsettled(db, note_address, NULL, NULL), 0);
+    assert_int_equal(account_each_unsettled(db, 0, 9, note_address, NULL, NULL),
+                     0);
     assert_string_equal(seen, "b@example.net c@example.net ");
+    seen[0] = '\0';
+    assert_int_equal(account_each_unsettled(db, 0, 1, note_address, NULL, NULL),
+                     0);
+    assert_int_equal(account_each_held(db, note_address, NULL, NULL), 0);
+    assert_string_equal(seen, "b@example.net b@example.net ");
+    seen[0] = '\0';
+    assert_int_equal(
+        account_each_unsettled(db, held_id, 9, note_address, NULL, NULL), 0);
+    assert_string_equal(seen, "c@example.net ");
 }
 
 static void test_seals_and_hashes_stand_apart_from_the_row(void **state)
