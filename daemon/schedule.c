@@ -5,9 +5,10 @@
 #define SOON_MS      2000 /* what keeps the gate shut passes by itself */
 
 static const char *const gate_names[] = {
-    "ready",     "not_wanted",  "not_enabled", "frozen",        "not_copied",
-    "not_clean", "set_aside",   "not_served",  "not_verified",  "not_learnt",
-    "blackout",  "window_shut", "not_yet",     "peers_unknown", "crowded"};
+    "ready",        "not_wanted",    "not_enabled", "frozen",
+    "not_copied",   "not_clean",     "set_aside",   "not_served",
+    "not_verified", "not_learnt",    "blackout",    "window_shut",
+    "not_yet",      "peers_unknown", "crowded",     "closing"};
 _Static_assert(sizeof(gate_names) / sizeof(gate_names[0]) == FLIP_GATE_COUNT,
                "a name for each gate");
 
@@ -72,7 +73,8 @@ int64_t schedule_delta(const struct account *account, enum flip_gate gate,
 
     if (gate == FLIP_NOT_VERIFIED)
         return moment->now;
-    if (gate == FLIP_PEERS_UNKNOWN || gate == FLIP_CROWDED)
+    if (gate == FLIP_PEERS_UNKNOWN || gate == FLIP_CROWDED ||
+        gate == FLIP_CLOSING)
         return moment->now + SOON_MS;
     if ((gate == FLIP_WINDOW_SHUT || gate == FLIP_BLACKOUT) &&
         moment->opens_at > moment->now && moment->opens_at < due)

@@ -39,6 +39,7 @@ enum flip_gate {
     FLIP_NOT_YET,       /* a failed hold is too fresh */
     FLIP_PEERS_UNKNOWN, /* who else must be quiet is not known yet */
     FLIP_CROWDED,       /* too many accounts are held already */
+    FLIP_CLOSING,       /* its domain's trails have their last pass */
     FLIP_GATE_COUNT
 };
 /* What holds at a moment, beside account and domain. */

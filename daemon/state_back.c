@@ -72,7 +72,8 @@ void state_back_passed(struct state *s, struct account *account,
              account->address, (long long)report->appended,
              (long long)report->differences);
     note_leftovers(s, account, report);
-    if (!s->are_peers_known || state_flip_count(s) >= SCHEDULE_FLIPS_MAX)
+    if (!s->are_peers_known || state_flip_count(s) >= SCHEDULE_FLIPS_MAX ||
+        state_close_runs(s, domain->id))
         state_jobs_queue(s, account, domain, JOB_ROLLBACK,
                          clock_unix_ms() + CROWDED_MS);
     else

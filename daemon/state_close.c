@@ -6,6 +6,9 @@
  * time
  *                \--> REFUSED: nothing has changed
  *
+ * Meanwhile no account of the domain is held: one that flipped after its turn
+ * would get no pass.
+ *
  * The passes live in memory: who asks again begins again. From closed_at on the
  * row decides, and whoever finds it goes on ending trails until none is left.
  */
@@ -21,6 +24,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "db/closing.h"
+#include "db/counts.h"
 
 #define PASSES_MAX   256   /* asked for at once */
 #define TRIES_MAX    3     /* of one account's pass */
@@ -69,6 +73,13 @@ static struct state_close *find_close(struct state *s, int64_t domain_id)
     while (close && close->domain_id != domain_id)
         close = close->next;
     return close;
+}
+
+bool state_close_runs(struct state *s, int64_t domain_id)
+{
+    const struct state_close *close = find_close(s, domain_id);
+
+    return close && !close->refused;
 }
 
 static void close_free(struct state_close *close)
@@ -489,11 +500,11 @@ static json_t *probe_bars(struct state *s, const struct domain *d,
                           const json_t *request)
 {
     json_t *bars = json_array();
-    struct account_totals totals;
+    int64_t accounts;
     struct err err;
 
-    state_must(account_totals(s->db, d->id, &totals, &err), &err);
-    add_probe_bars(json_object_get(request, "probe"), totals.accounts, bars);
+    state_must(account_counts_sum(s->db, d->id, &accounts, &err), &err);
+    add_probe_bars(json_object_get(request, "probe"), accounts, bars);
     return bars;
 }
 

@@ -139,6 +139,8 @@ enum flip_gate state_gate_judge(struct state *s, struct account *a,
         gate = FLIP_NOT_VERIFIED;
     if (gate == FLIP_READY && state_flip_count(s) >= SCHEDULE_FLIPS_MAX)
         gate = FLIP_CROWDED;
+    if (gate == FLIP_READY && state_close_runs(s, d->id))
+        gate = FLIP_CLOSING;
     return gate;
 }
 

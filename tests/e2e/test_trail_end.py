@@ -1,6 +1,7 @@
 """The command after a flip, strangers, and the end of trails: `domain close`."""
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 from fakes.mx import Mx
 from lib.mailbox import append
 from lib.waiting import wait_until
+from test_keys import copy_state, key_file, wrapped_ids
 from test_trail import subjects
 
 # only the command brings late mail over: the trail rests for an hour
@@ -397,6 +399,32 @@ def test_close_ends_the_trails_and_wipes_the_passwords(shared_world, mx):
     shown = world.mailhaul("domain", "show", domain.name)
     assert shown["enabled"] and shown["closed_at"] is None
     world.imap(f"tom@{domain.name}").logout()
+
+
+def test_after_a_close_the_keys_that_remain_open_no_earlier_copy(
+        shared_world, mx):
+    world = shared_world
+    domain = Domain(world, mx, ["ann"]).move()
+    other = Domain(world, mx, ["ben"]).move()
+    copy = copy_state(world, "before-close")
+    sealed_to = wrapped_ids(copy)
+    assert sealed_to <= set(world.mailhaul("key", "show")["keys"])
+    status, document = domain.close()
+    assert status == 0 and document["key"] == "rotated", document
+    wait_until(lambda: len(world.mailhaul("key", "show")["keys"]) == 1, 60, 0.2)
+    assert not sealed_to & set(world.mailhaul("key", "show")["keys"])
+    # who is not at the end of his trail has his password, by the new key
+    assert world.account(other.users[0])["password_sealed"]
+    newest = world.mailhaul("key", "show")["keys"]
+    status, document = other.close("--keep-key")
+    assert status == 0 and "key" not in document
+    assert world.mailhaul("key", "show")["keys"] == newest
+    # asked again, as somebody does who was interrupted there
+    os.utime(key_file(world), (1, 1))
+    assert other.close()[1]["key"] == "rotated"
+    wait_until(lambda: world.mailhaul("key", "show")["keys"][0] not in newest,
+               60, 0.2)
+    assert "key" not in other.close()[1]
 
 
 def wiped(world, domain):

@@ -1,0 +1,204 @@
+"""The state process with many accounts: commands on a whole domain go page by
+page, local is told of all while others are answered, and a domain that is being
+closed holds nobody."""
+
+import json
+import socket
+import sqlite3
+import struct
+import threading
+
+import pytest
+from test_state import Daemon, Jobs, Login
+
+MANY = 1203
+PAGE = 500
+
+
+def ask(daemon, **request):
+    """One request over the control socket; its whole answer."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(daemon.state / "control.sock"))
+        text = json.dumps(request).encode()
+        s.sendall(struct.pack(">I", len(text)) + text)
+        raw = b""
+        while len(raw) < 4 or len(raw) < 4 + struct.unpack(">I", raw[:4])[0]:
+            raw += s.recv(65536)
+    return json.loads(raw[4:])
+
+
+def addresses(rows):
+    return [row["address"] for row in rows]
+
+
+class Many(Daemon):
+    """MANY accounts of a.test, and one of b.test."""
+
+    def __init__(self, folder, **row):
+        super().__init__(folder)
+        for name in ("a.test", "b.test"):
+            self.cli("domain", "add", name, "--imap", "imap://127.0.0.1:1",
+                     "--cutover", "manual")
+        row = {"route": "legacy", "copy": "delta", "epoch": 1, "created_at": 1,
+               "updated_at": 1, **row}
+        self.all = [f"u{n:05}@a.test" for n in range(MANY)]
+        with self.control() as db:
+            for address in self.all + ["other@b.test"]:
+                named = {"domain_id": 1 + (address == "other@b.test"),
+                         "address": address, "legacy_user": address, **row}
+                db.execute(
+                    f"insert into accounts ({', '.join(named)}) values"
+                    f" ({', '.join('?' * len(named))})", list(named.values()))
+
+    def control(self):
+        return sqlite3.connect(self.state / "control.db", timeout=20)
+
+    def count(self, where):
+        with self.control() as db:
+            return db.execute(
+                f"select count(*) from accounts where {where}").fetchone()[0]
+
+    def auth(self, statement, rows=()):
+        with sqlite3.connect(self.state / "dovecot" / "auth.db",
+                             timeout=20) as db:
+            return db.execute(statement, rows).fetchall()
+
+
+@pytest.fixture
+def make(tmp_path):
+    made = []
+
+    def make_one(**row):
+        made.append(Many(tmp_path, **row))
+        return made[-1]
+    yield make_one
+    for one in made:
+        one.stop()
+
+
+def test_a_list_comes_in_pages_and_the_command_line_puts_them_together(make):
+    daemon = make()
+    daemon.start()
+    seen, after = [], ""
+    while after is not None:
+        page = ask(daemon, cmd="account list", domain="a.test",
+                   after=after)["result"]
+        assert len(page["accounts"]) <= PAGE and page["total"] == MANY
+        seen += addresses(page["accounts"])
+        after = page["next"]
+    assert seen == daemon.all
+    whole = daemon.cli("account", "list", "--domain", "a.test")
+    assert addresses(whole["accounts"]) == daemon.all
+    assert whole.keys() == {"accounts"}
+    assert len(daemon.cli("account", "list")["accounts"]) == MANY + 1
+
+
+def test_a_cutover_of_a_domain_asks_for_each_once_and_no_others(make):
+    daemon = make()
+    daemon.start()
+    asked = daemon.cli("cutover", "--domain", "a.test", "--now")
+    assert addresses(asked["accounts"]) == daemon.all
+    assert {row["cutover"] for row in asked["accounts"]} == {"asked"}
+    assert daemon.count("wants_flip > 0") == MANY
+    with daemon.control() as db:
+        assert db.execute("select count(*), count(distinct account_id) from"
+                          " audit where event = 'cutover'").fetchone() == (
+                              MANY, MANY)
+
+
+def test_commands_on_a_domain_leave_out_whom_the_store_knows_better(make):
+    daemon = make()
+    with daemon.control() as db:
+        db.execute("insert into refused (address, generation, epoch, route, at,"
+                   " legacy_user, source) values (?, 9, 7, 'local', 1, '',"
+                   " 'journal')", (daemon.all[700],))
+    daemon.start()
+    for command, word in (("cutover", "cutover"), ("rollback", "rollback"),
+                          ("migrate", "action")):
+        told = daemon.cli(command, "--domain", "a.test",
+                          status=0 if command == "migrate" else 1)
+        assert [row["address"] for row in told["accounts"]
+                if row[word] == "refused"] == [daemon.all[700]], command
+        assert len(told["accounts"]) == MANY
+    with daemon.control() as db:
+        [(wants, jobs)] = db.execute(
+            "select wants_flip, (select count(*) from jobs where account_id ="
+            " accounts.id) from accounts where address = ?",
+            (daemon.all[700],))
+    assert (wants, jobs) == (0, 0)
+    assert daemon.count("wants_flip > 0") == MANY - 1
+
+
+def test_a_freeze_amid_the_pages_stops_and_says_how_far_it_came(make):
+    daemon = make()
+    daemon.start()
+    first = ask(daemon, cmd="cutover", domain="a.test")["result"]
+    daemon.cli("freeze", "--domain", "a.test")
+    second = ask(daemon, cmd="cutover", domain="a.test", after=first["next"])
+    assert not second["ok"] and "frozen" in second["error"]
+    assert daemon.count("wants_flip > 0") == PAGE
+
+
+def test_a_reopening_that_was_cut_off_is_finished_by_the_next(make):
+    daemon = make(route="local", copy="done", epoch=3, provisioned_epoch=3,
+                  trail_ended_at=5)
+    with daemon.control() as db:
+        db.execute("update domains set closed_at = 7, is_enabled = 0")
+        db.execute("insert into secrets (account_id, wrapped_key, sealed)"
+                   " select id, zeroblob(97), zeroblob(60) from accounts")
+    daemon.start()
+    said = daemon.cli("domain", "enable", "a.test", status=1)
+    assert "domain reopen" in said["error"]
+    page = ask(daemon, cmd="domain reopen", name="a.test")["result"]
+    assert page["trails"] == PAGE and page["next"] == daemon.all[PAGE - 1]
+    daemon.kill_state()
+    opened = daemon.cli("domain", "reopen", "a.test")
+    assert opened["trails"] == MANY - PAGE
+    assert opened["without_password"] == 0
+    assert daemon.count("copy = 'trail' and trail_ended_at = 0") == MANY
+    assert daemon.count("copy = 'done'") == 1  # of the other domain
+    assert daemon.cli("domain", "reopen", "a.test")["trails"] == 0
+
+
+def test_local_that_lost_its_file_is_told_of_many_and_of_all_but_one(make):
+    daemon = make(route="local", copy="trail", epoch=3, provisioned_epoch=3)
+    stubborn = daemon.all[300]
+    daemon.auth("insert into users (username, active, epoch) values (?, 0, 99)",
+                (stubborn,))  # local knows a later epoch: not to be told
+    daemon.start()
+    daemon.wait_for(daemon.all[-1], provisioned=True)
+    daemon.wait_for(daemon.all[0], provisioned=True)
+    known = dict(daemon.auth("select username, epoch from users where active"))
+    assert set(known) == set(daemon.all + ["other@b.test"]) - {stubborn}
+    assert set(known.values()) == {3}
+    assert not daemon.show(stubborn)["provisioned"]
+    daemon.auth("update users set epoch = 1 where username = ?", (stubborn,))
+    daemon.wait_for(stubborn, provisioned=True)
+
+
+def test_a_domain_that_is_being_closed_holds_nobody(make):
+    daemon = make()
+    daemon.start()
+    login, jobs = Login(daemon, 900001), Jobs(daemon)
+    moved, moving = "m@b.test", "n@b.test"
+    for name in (moved, moving):
+        login.expect("answer", id=login.learn(name))
+        jobs.copy()
+    ask(daemon, cmd="cutover", address=moved)
+    jobs.delta()
+    login.quiet(login.expect("hold"))
+    jobs.done(jobs.take("final"), folders=2, messages=3, is_verified=True)
+    daemon.wait_for(moved, route="local")
+    closing = threading.Thread(target=lambda: daemon.cli(
+        "domain", "close", "b.test", "--force", "--reason", "it is sold"))
+    jobs.done(jobs.take("trail"))
+    closing.start()
+    last = jobs.take("trail")  # the last pass, which takes its time
+    ask(daemon, cmd="cutover", address=moving)
+    jobs.delta()
+    assert login.silent("hold", 1)
+    assert daemon.show(moving)["route"] == "legacy"
+    jobs.done(last)
+    closing.join()
+    assert daemon.show(moved)["copy"] == "done"
+    assert daemon.show(moving)["route"] == "legacy"
