@@ -47,10 +47,11 @@ int cli_become_user(const struct conf *conf, struct err *err);
 /* --- pages.c */
 /* Ask a command that goes page by page ("next" in its answer), as often as it
    takes; fn is lent each page, without "next" and "total". Changes request.
-   Shows how far it is on a terminal. CLI_BAD after a complaint. */
+   CLI_BAD after a complaint. */
 typedef void cli_page_fn(void *ctx, json_t *page);
 int cli_each_page(struct cli *cli, json_t *request, cli_page_fn *fn, void *ctx);
-/* All pages as one document; NULL after a complaint. */
+/* All pages as one document; NULL after a complaint. Shows how far it is on a
+   terminal. */
 json_t *cli_ask_pages(struct cli *cli, json_t *request);
 
 /* --- secret.c */

@@ -125,6 +125,7 @@ static const struct cli_option status_options[] = {
 static const struct cli_option verify_options[] = {
     {"domain", OPTION_TEXT, "D   every account of this domain"},
     {"full", OPTION_FLAG, "compare every byte (always done)"},
+    {"sample", OPTION_TEXT, "P%   so many of them, drawn by lot; one at least"},
     {NULL, OPTION_FLAG, NULL}};
 
 static const struct cli_option audit_options[] = {
@@ -260,7 +261,7 @@ static const struct cli_command commands[] = {
     {"status", "[--domain D] [--watch]",
      "totals, rates, time left, what is stuck", status_options, NULL, 0, 0,
      cli_status},
-    {"verify", "ADDRESS | --domain D",
+    {"verify", "ADDRESS | --domain D [--sample P%]",
      "compare both sides, exit 1 on a difference", verify_options, "address", 0,
      1, cli_verify},
     {"cutover", "ADDRESS | --domain D [--now]", "flip now", cutover_options,

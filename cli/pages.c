@@ -14,29 +14,24 @@
 
 struct walk {
     struct cli *cli;
+    cli_page_fn *fn;
+    void *ctx;
+    bool has_bar; /* nothing else is printed meanwhile */
     int64_t done, began_ms, shown_ms;
 };
 
-static bool shows_progress(const struct cli *cli)
+static void show(struct walk *walk, int64_t total)
 {
-    return !cli->is_json && isatty(STDERR_FILENO);
-}
+    int64_t now = clock_unix_ms();
+    double share = total > walk->done ? (double)walk->done / (double)total : 1;
+    double took_s = (double)(now - walk->began_ms) / 1e3;
 
-static void show(struct walk *walk, const json_t *page)
-{
-    int64_t now = clock_unix_ms(), total = wire_int(page, "total", 0);
-    double share = total > 0 ? (double)walk->done / (double)total : 1;
-    double left_s = share > 0 ? (double)(now - walk->began_ms) / 1e3 / share -
-                                    (double)(now - walk->began_ms) / 1e3
-                              : -1;
-
-    if (!shows_progress(walk->cli) || !wire_text(page, "next") ||
-        now - walk->shown_ms < SHOWN_MS)
+    if (!walk->has_bar || now - walk->shown_ms < SHOWN_MS)
         return;
     walk->shown_ms = now;
-    fprintf(stderr, "\r%s %lld of %lld, %s left\033[K",
-            cli_bar(share < 1 ? share : 1, 30), (long long)walk->done,
-            (long long)total, cli_duration(left_s));
+    fprintf(stderr, "\r%s %lld of %lld, %s left\033[K", cli_bar(share, 30),
+            (long long)walk->done, (long long)total,
+            cli_duration(took_s / share - took_s));
 }
 
 static void show_nothing(const struct walk *walk)
@@ -56,29 +51,37 @@ static int complain(struct walk *walk, const json_t *request, struct err *err)
     return cli_complain(walk->cli, err);
 }
 
-int cli_each_page(struct cli *cli, json_t *request, cli_page_fn *fn, void *ctx)
+static int walk_pages(struct walk *walk, json_t *request)
 {
-    struct walk walk = {.cli = cli, .began_ms = clock_unix_ms()};
     bool is_last = false;
     json_t *page = NULL;
     struct err err;
 
+    walk->began_ms = clock_unix_ms();
     while (!is_last) {
-        if (cli_call(cli, request, &page, &err) == -1)
-            return complain(&walk, request, &err);
+        if (cli_call(walk->cli, request, &page, &err) == -1)
+            return complain(walk, request, &err);
         is_last = !wire_text(page, "next");
-        walk.done +=
+        walk->done +=
             (int64_t)json_array_size(json_object_get(page, "accounts"));
-        if (!is_last)
+        if (!is_last) {
             json_object_set(request, "after", json_object_get(page, "next"));
-        show(&walk, page);
+            show(walk, wire_int(page, "total", 0));
+        }
         json_object_del(page, "next");
         json_object_del(page, "total");
-        fn(ctx, page);
+        walk->fn(walk->ctx, page);
         json_decref(page);
     }
-    show_nothing(&walk);
+    show_nothing(walk);
     return CLI_GOOD;
+}
+
+int cli_each_page(struct cli *cli, json_t *request, cli_page_fn *fn, void *ctx)
+{
+    struct walk walk = {.cli = cli, .fn = fn, .ctx = ctx};
+
+    return walk_pages(&walk, request);
 }
 
 /* Arrays grow longer, numbers add up; what else there is, each page says. */
@@ -104,8 +107,12 @@ static void add_page(void *ctx, json_t *page)
 json_t *cli_ask_pages(struct cli *cli, json_t *request)
 {
     json_t *sum = json_object();
+    struct walk walk = {.cli = cli,
+                        .fn = add_page,
+                        .ctx = sum,
+                        .has_bar = !cli->is_json && isatty(STDERR_FILENO)};
 
-    if (cli_each_page(cli, request, add_page, sum) == CLI_GOOD)
+    if (walk_pages(&walk, request) == CLI_GOOD)
         return sum;
     json_decref(sum);
     return NULL;

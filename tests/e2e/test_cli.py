@@ -243,6 +243,23 @@ def test_cutover_migrate_and_verify_are_printed_as_documented(moved):
     assert set(row) == in_braces(text.split("could not be compared has")[1])
 
 
+def test_a_sample_of_a_domain_is_compared(moved):
+    listed = moved.mailhaul("account", "list")["accounts"]
+    domain = moved.settings.domain
+    done = moved.mailhaul("verify", "--domain", domain, "--sample", "0.0001%",
+                          check=False)
+    told = json.loads(done.stdout)
+    assert told["of"] == len(listed) >= 2 and len(told["accounts"]) == 1
+    assert told["accounts"][0]["address"] in {r["address"] for r in listed}
+    whole = json.loads(moved.mailhaul("verify", "--domain", domain, "--sample",
+                                      "100%", check=False).stdout)
+    assert [r["address"] for r in whole["accounts"]] == [
+        r["address"] for r in listed]
+    for wrong in (["--domain", domain, "--sample", "many"],
+                  [moved.address("user001"), "--sample", "5%"]):
+        assert moved.mailhaul("verify", *wrong, check=False).returncode == 2
+
+
 def test_a_failure_prints_the_documented_document(moved):
     done = moved.mailhaul("account", "show", "no@example.test", check=False)
     assert set(json.loads(done.stdout)) == {"error", "kind"}
