@@ -2,7 +2,7 @@
  * The floor under every copy: one IMAP connection drains all folders, a minimal
  * writer puts each message into a file of its own, one syncfs at the end.
  *
- *   floor HOST PORT USER PASSWORD DIR|-       "-" drains to nowhere
+ *   floor HOST PORT USER PASSWORD DIR|- [tls]     "-" drains to nowhere
  *
  * Speaks only to the Dovecot of the benchmark; judges nothing, keeps nothing
  * about a message but its bytes.
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@
 
 struct reader {
     int fd;
+    SSL *tls; /* NULL: in clear */
     char bytes[1 << 18];
     size_t at, end;
 };
@@ -42,7 +44,9 @@ static void die(const char *what)
 
 static void fill(void)
 {
-    ssize_t got = read(in.fd, in.bytes, sizeof(in.bytes));
+    ssize_t got = in.tls != NULL
+                      ? SSL_read(in.tls, in.bytes, sizeof(in.bytes))
+                      : read(in.fd, in.bytes, sizeof(in.bytes));
 
     if (got <= 0)
         die("read");
@@ -73,7 +77,12 @@ static const char *read_line(void)
 
 static void say(const char *format, const char *a, const char *b)
 {
-    dprintf(in.fd, format, a, b);
+    char line[4096];
+    int length = snprintf(line, sizeof(line), format, a, b);
+
+    if (in.tls != NULL ? SSL_write(in.tls, line, length) != length
+                       : write(in.fd, line, (size_t)length) != length)
+        die("write");
 }
 
 static void write_all(int fd, const char *bytes, size_t length)
@@ -194,17 +203,31 @@ static int connect_to(const char *host, const char *port)
     return fd;
 }
 
+/* Verifies nothing: it is the least that TLS costs. */
+static void secure(void)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+
+    SSL_CTX_set_read_ahead(context, 1);
+    in.tls = SSL_new(context);
+    SSL_set_fd(in.tls, in.fd);
+    if (SSL_connect(in.tls) != 1)
+        die("TLS");
+}
+
 int main(int argc, char **argv)
 {
     char path[4096];
 
-    if (argc != 6) {
-        fprintf(stderr, "usage: floor HOST PORT USER PASSWORD DIR|-\n");
+    if (argc != 6 && argc != 7) {
+        fprintf(stderr, "usage: floor HOST PORT USER PASSWORD DIR|- [tls]\n");
         return 2;
     }
     const char *dir = strcmp(argv[5], "-") == 0 ? NULL : argv[5];
 
     in.fd = connect_to(argv[1], argv[2]);
+    if (argc == 7)
+        secure();
     read_line();
     say("a LOGIN %s %s\r\n", argv[3], argv[4]);
     until_tagged();
