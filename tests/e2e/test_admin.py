@@ -186,6 +186,19 @@ def test_commands_come_over_the_unix_socket_alone(admin):
     assert admin.get("/v1/command", "unix")[0] == 405
 
 
+@pytest.mark.parametrize("request_", [
+    {"cmd": "account list"}, {"cmd": "cutover", "domain": "example.test"},
+    {"cmd": "rollback", "domain": "example.test"},
+    {"cmd": "migrate", "domain": "example.test", "dry_run": True}])
+def test_a_command_on_many_comes_page_by_page(admin, request_):
+    status, page = admin.command(**request_)
+    assert status == 200 and page["next"] is None
+    assert page["total"] == len(page["accounts"]) >= 1
+    last = page["accounts"][-1]["address"]
+    status, page = admin.command(**request_, after=last)
+    assert status == 200 and page["accounts"] == []
+
+
 @pytest.mark.parametrize("request_, named", [
     ({"cmd": "freeze", "name": "example.test"}, 'freeze takes no "name"'),
     ({"cmd": "freeze", "domian": "example.test"}, 'freeze takes no "domian"'),
