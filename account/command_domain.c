@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "account/folder_rules.h"
 #include "account/freeze.h"
 #include "account/username.h"
 #include "account/wire.h"
@@ -39,6 +40,7 @@ static json_t *domain_json(const struct domain *d)
                   "learn_days", (int)d->learn_days, "quiet_days",
                   (int)d->quiet_days, "closed_at",
                   d->closed_at ? json_integer(d->closed_at) : json_null()));
+    json_object_set_new(json, "exclude", text_or_null(d->exclude));
     command_brake_domain(d, json);
     return json;
 }
@@ -119,6 +121,15 @@ static int take_template(const json_t *args, struct domain *d, struct err *err)
     return 0;
 }
 
+static int take_exclude(const json_t *args, struct domain *d, struct err *err)
+{
+    if (take_text(args, "exclude", d->exclude, sizeof(d->exclude), err) == -1)
+        return -1;
+    return folder_rules_check(d->exclude, err) == -1
+               ? err_prefix(err, "--exclude")
+               : 0;
+}
+
 static int take_days(const json_t *args, const char *field, unsigned *days,
                      struct err *err)
 {
@@ -147,6 +158,7 @@ static int take_options(const json_t *args, struct domain *d, struct err *err)
         command_master_check(args, d, err) == -1 ||
         take_template(args, d, err) == -1 ||
         take_text(args, "on_flip", d->on_flip, sizeof(d->on_flip), err) == -1 ||
+        take_exclude(args, d, err) == -1 ||
         take_days(args, "rollback_days", &d->rollback_days, err) == -1 ||
         take_days(args, "learn_days", &d->learn_days, err) == -1 ||
         take_days(args, "quiet_days", &d->quiet_days, err) == -1)

@@ -11,7 +11,7 @@
     " serve:text cutover:text blackout:text admit:text admit_rate:text"        \
     " username:text hold_seconds:number rollback_days:number"                  \
     " quiet_days:number learn_days:number master_user:text master:object"      \
-    " master_login:text on_flip:text disabled:flag "
+    " master_login:text on_flip:text exclude:text disabled:flag "
 
 static const struct {
     const char *cmd;

@@ -104,6 +104,7 @@ static const struct field domain_fields[] = {
     D("hold_seconds", FIELD_UNSIGNED, hold_seconds),
     D("window", FIELD_TEXT, cutover_window),
     D("blackout", FIELD_TEXT, blackout),
+    D("exclude", FIELD_TEXT, exclude),
     D("admit_share", FIELD_UNSIGNED, admit_share),
     D("admit_listed", FIELD_BOOL, is_admit_listed),
     D("admit_rate", FIELD_UNSIGNED, admit_rate),

@@ -31,6 +31,7 @@ static const struct setting settings[] = {
     TEXT(on_flip),
     TEXT(cutover_window),
     TEXT(blackout),
+    TEXT(exclude),
     OTHER(is_enabled, SETTING_BOOL),
     OTHER(is_admit_listed, SETTING_BOOL),
     OTHER(hold_seconds, SETTING_NUMBER),

@@ -47,6 +47,7 @@ static void print_domain(const json_t *d)
     print_field(d, "username", "username");
     print_field(d, "master user", "master_user");
     print_field(d, "on flip", "on_flip");
+    print_field(d, "exclude", "exclude");
     printf("  %-14s %lld\n", "hold seconds",
            (long long)wire_int(d, "hold_seconds", 0));
     printf("  %-14s %lld\n", "rollback days",

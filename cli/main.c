@@ -68,6 +68,8 @@ static const struct cli_option domain_options[] = {
     {"on-flip", OPTION_TEXT,
      "COMMAND   run with address and old user name "
      "after each flip"},
+    {"exclude", OPTION_TEXT,
+     "NAMES   folders that are not copied: \"Virtual, Lists/*-old\""},
     {"disabled", OPTION_FLAG, "take nobody in yet (add)"},
     {NULL, OPTION_FLAG, NULL}};
 

@@ -137,6 +137,7 @@ static json_t *job_message(struct state *s, const struct job *job,
     put_text(m, "imap", d->imap_url);
     put_text(m, "pop3", d->pop3_url);
     put_text(m, "mailbox_id", a->mailbox_id);
+    put_text(m, "exclude", d->exclude);
     json_object_set_new(m, "domain_pop3", json_boolean(d->pop3_url[0] != 0));
     if (a->has_prefix) {
         json_object_set_new(m, "prefix", json_string(a->legacy_prefix));

@@ -18,9 +18,11 @@
 
 TEXT_OF_FILE(control_schema, "db/schema.sql");
 TEXT_OF_FILE(control_upgrade_2, "db/upgrade_2.sql");
+TEXT_OF_FILE(control_upgrade_3, "db/upgrade_3.sql");
 
 /* scripts[i] takes version i to i + 1 */
-static const char *const scripts[] = {control_schema, control_upgrade_2};
+static const char *const scripts[] = {control_schema, control_upgrade_2,
+                                      control_upgrade_3};
 
 int control_path(const char *database, const char *state_dir, char *out,
                  size_t size, struct err *err)

@@ -36,6 +36,8 @@ struct domain {
                                  Europe/Berlin" */
     char blackout[512];       /* days without a flip: "2026-12-24..2026-12-26
                                  2027-01-01"; "" : none */
+    char exclude[512];        /* folders that are not copied, see
+                                 account/folder_rules.h; "" : none */
     unsigned admit_share; /* millionths of its addresses that are taken in */
     bool is_admit_listed; /* only those of the table admitted */
     unsigned admit_rate;  /* taken in a minute, at logins; 0: any number */

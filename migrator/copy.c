@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "migrator/copy_parts.h"
+#include "migrator/folder_choice.h"
 #include "migrator/folder_name.h"
 #include "migrator/identity.h"
 #include "migrator/master_check.h"
@@ -195,7 +196,7 @@ static int begin(struct copy *c, struct err *err)
         store_keep_free(c->store, c->job->reserve_bytes,
                         c->job->reserve_inodes);
     if (check_boot(c, err) == -1 || copy_undo_flip(c, err) == -1 ||
-        source_list(c->source, &c->listed, err) == -1)
+        folder_choice_list(c->job, c->source, &c->listed, err) == -1)
         return -1;
     learn_namespace(c);
     return 0;

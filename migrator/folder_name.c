@@ -277,3 +277,14 @@ void folder_shown(const char *name, char *out, size_t size)
     }
     out[used] = '\0';
 }
+
+void folder_path(const char *name, char separator, const char *prefix,
+                 char *out, size_t size)
+{
+    const char *below = strip_prefix(name, prefix);
+
+    folder_shown(below != NULL && *below != '\0' ? below : name, out, size);
+    for (char *at = out; separator != '\0' && *at != '\0'; at++)
+        if (*at == separator)
+            *at = '/';
+}

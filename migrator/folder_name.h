@@ -29,6 +29,11 @@ int folder_subscription(const char *name, char separator, const char *prefix,
    to size; what is no such text stays as it is. */
 void folder_shown(const char *name, char *out, size_t size);
 
+/* The same below the personal prefix, with '/' between its levels: the name
+   that account/folder_rules.h means. */
+void folder_path(const char *name, char separator, const char *prefix,
+                 char *out, size_t size);
+
 /* A number that differs between the folders of a mailbox, for file names. */
 uint32_t folder_hash(const char *name);
 

@@ -52,6 +52,7 @@ static int get_texts(const json_t *m, struct migration_job *j, struct err *err)
         {"prefix", j->prefix, sizeof(j->prefix)},
         {"separator", j->separator, sizeof(j->separator)},
         {"mailbox_id", j->mailbox_id, sizeof(j->mailbox_id)},
+        {"exclude", j->exclude, sizeof(j->exclude)},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -235,6 +236,7 @@ json_t *migration_job_encode(const struct migration_job *job)
     if (m == NULL) /* a text that is no UTF-8 */
         return json_object();
     json_object_set_new(m, "mailbox_id", json_string(job->mailbox_id));
+    json_object_set_new(m, "exclude", json_string(job->exclude));
     json_object_set_new(m, "is_last", json_boolean(job->is_last));
     json_object_set_new(m, "with_changes", json_boolean(job->with_changes));
     put_gate(m, job);

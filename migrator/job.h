@@ -53,6 +53,7 @@ struct migration_job {
     bool has_prefix;       /* legacy's, if it is known already */
     char prefix[256];
     char separator[8];
+    char exclude[512]; /* folders that stay, see account/folder_rules.h */
     char mailbox_id[MAILBOX_ID_SIZE]; /* the one it is; "" : not known */
     bool inbox_only;   /* trail: the other folders are not due yet */
     bool is_last;      /* rollback: inside the hold */

@@ -458,7 +458,8 @@ static int job_take_names(const json_t *message, struct migration_job *job,
         copy_field(message, "separator", job->separator,
                    sizeof job->separator) ||
         copy_field(message, "mailbox_id", job->mailbox_id,
-                   sizeof job->mailbox_id))
+                   sizeof job->mailbox_id) ||
+        copy_field(message, "exclude", job->exclude, sizeof job->exclude))
         return err_set(err, ERR_SETUP, "a name in the job is too long");
     job->inbox_only = wire_bool(options, "inbox_only");
     job->is_full = wire_bool(options, "is_full");

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "db/ledger.h"
 #include "migrator/back.h"
+#include "migrator/folder_choice.h"
 #include "migrator/folder_name.h"
 #include "migrator/identity.h"
 #include "migrator/master_check.h"
@@ -553,7 +554,7 @@ static int trail_all(struct trail *t, struct err *err)
 
         return trail_listed(t, &inbox, err);
     }
-    result = source_list(t->source, &list, err);
+    result = folder_choice_list(t->job, t->source, &list, err);
     for (size_t i = 0; i < list.count && result == 0; i++)
         if (list.items[i].exists && list.items[i].is_selectable)
             result = trail_listed(t, &list.items[i], err);

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "migrator/folder_choice.h"
 #include "migrator/folder_name.h"
 #include "migrator/store_maildir.h"
 #include "migrator/verify_parts.h"
@@ -338,7 +339,7 @@ static int verify_all(struct verify *v, struct err *err)
         return -1;
     if (!source_namespace(v->source, &v->prefix, &separator))
         v->prefix = v->job->has_prefix ? v->job->prefix : "";
-    result = source_list(v->source, &list, err);
+    result = folder_choice_list(v->job, v->source, &list, err);
     if (result == 0)
         result = compare_folders(v, &list, err);
     if (result == 0)

@@ -149,3 +149,53 @@ def test_without_legacy_pop3_there_are_no_uidls_to_keep(make_world, prefix):
     assert len(fresh) == len(before["INBOX"].messages)
     world.imap("alice").logout()
     assert reader.collect(world.pop3("alice")) == []
+
+
+@pytest.mark.parametrize("prefix", [False, True], ids=["plain", "INBOX."])
+def test_folders_that_a_domain_leaves_out_stay_on_legacy(make_world, prefix):
+    world = make_world(legacy_prefix=prefix, **WORLD)
+    begin, level = ("INBOX.", ".") if prefix else ("", "/")
+    kept, left = f"{begin}Virtually", [
+        f"{begin}Virtual", f"{begin}Virtual{level}All",
+        f"{begin}Lists{level}Entw&APw-rfe"]
+    imap = world.imap("alice", "legacy")
+    for folder in [kept, f"{begin}Lists", *left]:
+        imap.create(folder)
+        imap.subscribe(folder)
+        append(imap, folder, f"in {folder}")
+    append(imap, "INBOX", "in INBOX")
+    imap.logout()
+    domain = world.settings.domain
+    wrong = world.mailhaul("domain", "set", domain, "--exclude", "*",
+                           check=False)
+    assert wrong.returncode == 2 and "INBOX" in wrong.stderr
+    shown = world.mailhaul("domain", "set", domain, "--exclude",
+                           "Virtual, Lists/Entwürfe")
+    assert shown["exclude"] == "Virtual, Lists/Entwürfe"
+    world.imap("alice").logout()
+    world.wait_account("alice", copy="delta")
+    before = world.snapshot("alice", "legacy")
+    world.mailhaul("cutover", world.address("alice"))
+    world.wait_account("alice", route="local")
+    after = world.snapshot("alice")
+    assert kept in after and not set(left) & set(after)
+    for folder in left:
+        del before[folder]
+    assert differences(before, after) == []
+    assert world.mailhaul("verify", world.address("alice"))
+    # nor does the trail bring what comes there later
+    imap = world.imap("alice", "legacy")
+    append(imap, left[0], "late, left out")
+    append(imap, kept, "late, kept")
+    imap.logout()
+    wait_until(lambda: "late, kept" in subjects_of(world, kept), 60)
+    assert not set(left) & set(world.snapshot("alice"))
+
+
+def subjects_of(world, folder):
+    imap = world.imap("alice")
+    imap.select(folder, readonly=True)
+    found = imap.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1]
+    imap.logout()
+    return " ".join(part[1].decode() for part in found
+                    if isinstance(part, tuple))
