@@ -103,8 +103,11 @@ static int trail_again(struct command *c, const struct domain *d,
    ended as they are found. */
 static int open_domain(struct command *c, struct domain *d, struct err *err)
 {
+    if (d->closed_at == 0 && (d->reopened_from == 0 || !d->is_enabled))
+        return err_set(err, ERR_SETUP, "%s is not closed", d->name);
     if (d->closed_at == 0)
         return 0; /* a page before this one has, or somebody was interrupted */
+    d->reopened_from = d->closed_at;
     d->closed_at = 0;
     d->is_enabled = true;
     return command_store_domain(c, d, err) == -1
@@ -121,7 +124,9 @@ static int reopen_page(struct command *c, const struct domain *d,
     for (size_t i = 0; i < page->count; i++) {
         struct account *a = &page->accounts[i];
 
-        if (a->route != ROUTE_LOCAL || a->copy != COPY_DONE)
+        /* an operator has ended it before: it does not come back */
+        if (a->route != ROUTE_LOCAL || a->copy != COPY_DONE ||
+            a->trail_ended_at < d->reopened_from)
             continue;
         if (!a->has_seal && !d->master_user[0]) {
             without_password++;

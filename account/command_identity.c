@@ -65,6 +65,10 @@ int command_account_forget_legacy(struct command *c, const json_t *args,
                        "%s: the old server serves it; `mailhaul account "
                        "remove` forgets it",
                        a.address);
+    if (d.closed_at)
+        return err_set(err, ERR_SETUP,
+                       "%s: %s is closed, no trail goes on in it", a.address,
+                       d.name);
     state = (struct account_state){a.route, a.copy, a.epoch};
     if (lifecycle_apply(&state, EVENT_TRAIL_ENDED, err) == -1)
         return err_set(err, a.route == ROUTE_HELD ? ERR_RETRY : ERR_SETUP,

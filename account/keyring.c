@@ -228,7 +228,7 @@ int keyring_add(struct keyring *ring, struct err *err)
     struct secret key;
 
     if (ring->count == KEYRING_MAX)
-        return err_set(err, ERR_SETUP,
+        return err_set(err, ERR_RETRY,
                        "seals of %d older keys are still being wrapped anew",
                        KEYRING_MAX - 1);
     secret_init(&key);

@@ -44,7 +44,7 @@ int keyring_lock(const char *path, bool waits, struct err *err);
 int keyring_publish(const struct keyring *ring, const char *path,
                     struct err *err);
 
-/* A new key before the others; ERR_SETUP while there are KEYRING_MAX. */
+/* A new key before the others; ERR_RETRY while there are KEYRING_MAX. */
 int keyring_add(struct keyring *ring, struct err *err);
 /* Wipe all but the newest. */
 void keyring_keep_newest(struct keyring *ring);

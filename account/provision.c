@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "account/username.h"
 #include "base/mem.h"
-#include "db/auth.h"
 
 #define DEFAULT_GROUP "dovecot"
 
@@ -23,6 +23,9 @@ struct provision {
     struct db *auth;         /* NULL: none */
     uid_t uid;               /* of the mail */
     gid_t gid;
+    dev_t device; /* of auth.db */
+    ino_t inode;
+    uint64_t applied;
 };
 
 static int find_user(const char *name, const char *key, uid_t *uid_out,
@@ -84,8 +87,13 @@ int provision_prepare(const struct conf *conf, struct err *err)
     return result;
 }
 
+/* Nobody else writes to it for long: who does, holds up all of us. */
+#define BUSY_MS 200
+
 static int open_auth(struct provision *p, struct err *err)
 {
+    struct stat st;
+    struct db *auth;
     char *path;
     gid_t group;
     int result;
@@ -93,9 +101,40 @@ static int open_auth(struct provision *p, struct err *err)
     if (find_group(p->conf, &group, err) == -1)
         return -1;
     path = conf_state_path(p->conf, p->conf->provision.dovecot);
-    result = auth_open(path, group, &p->auth, err);
+    result = auth_open(path, group, &auth, err);
+    if (result == 0 && stat(path, &st) == -1) {
+        result = err_set(err, ERR_RETRY, "%s: %s", path, strerror(errno));
+        db_close(&auth);
+    }
     free(path);
-    return result;
+    if (result == -1)
+        return -1;
+    db_set_busy_ms(auth, BUSY_MS);
+    db_close(&p->auth);
+    p->auth = auth;
+    p->device = st.st_dev;
+    p->inode = st.st_ino;
+    return 0;
+}
+
+bool provision_is_replaced(const struct provision *p)
+{
+    struct stat st;
+    char *path;
+    bool is_same;
+
+    if (p->auth == NULL)
+        return false;
+    path = conf_state_path(p->conf, p->conf->provision.dovecot);
+    is_same =
+        stat(path, &st) == 0 && st.st_dev == p->device && st.st_ino == p->inode;
+    free(path);
+    return !is_same;
+}
+
+int provision_reopen(struct provision *p, struct err *err)
+{
+    return p->auth == NULL ? 0 : open_auth(p, err);
 }
 
 int provision_open(const struct conf *conf, struct provision **out,
@@ -193,6 +232,7 @@ int provision_apply(struct provision *p, const struct account *account,
 
     if (p->auth == NULL)
         return 0;
+    p->applied++;
     if (provision_maildir(p->conf, account->address, maildir, sizeof(maildir),
                           err) == -1)
         return -1;
@@ -252,6 +292,18 @@ int provision_password_version(struct provision *p, const char *address,
     *version_out = 0;
     return p->auth == NULL ? 0
                            : auth_version(p->auth, address, version_out, err);
+}
+
+int provision_changes(struct provision *p, struct auth_changes *out,
+                      struct err *err)
+{
+    *out = (struct auth_changes){0, 0};
+    return p->auth == NULL ? 0 : auth_changes(p->auth, out, err);
+}
+
+uint64_t provision_applied(const struct provision *p)
+{
+    return p->applied;
 }
 
 int provision_count(struct provision *p, int64_t *count_out, struct err *err)

@@ -10,12 +10,14 @@
 #ifndef ACCOUNT_PROVISION_H
 #define ACCOUNT_PROVISION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/conf.h"
 #include "base/err.h"
 #include "db/accounts.h"
+#include "db/auth.h"
 #include "db/credentials.h"
 
 struct provision;
@@ -55,6 +57,15 @@ int provision_served_epoch(struct provision *p, const char *address,
    the address; 0: nobody can tell. */
 int provision_password_version(struct provision *p, const char *address,
                                int64_t *version_out, struct err *err);
+/* What auth.db is known by (db/auth.h); zeros where there is none. */
+int provision_changes(struct provision *p, struct auth_changes *out,
+                      struct err *err);
+/* How often provision_apply() has been called since it was opened. */
+uint64_t provision_applied(const struct provision *p);
+/* Another file, or none, is where the open one was. */
+bool provision_is_replaced(const struct provision *p);
+/* Close what is open and open what is there now; on -1 the old one goes on. */
+int provision_reopen(struct provision *p, struct err *err);
 /* How many accounts local serves, as far as it has been told; INT64_MAX where
    that cannot be known. */
 int provision_count(struct provision *p, int64_t *count_out, struct err *err);

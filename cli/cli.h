@@ -65,9 +65,11 @@ int cli_seal_secret(const struct cli *cli, const char *path, const char *name,
    state_dir/seal.pub. */
 int cli_publish_key(const struct conf *conf, const struct keyring *ring,
                     struct err *err);
-/* A new key into the file, and the daemon, if one runs, is told of it: it wraps
-   every seal anew and then drops the older keys. */
-int cli_begin_rotation(const struct conf *conf, struct err *err);
+/* See to it that the key of that id goes: if it is the newest, there is a new
+   one, and the daemon, if one runs, has taken it; it wraps every seal anew and
+   then drops the others. *is_going_out: it is still there, but not for long. */
+int cli_retire_key(struct cli *cli, const char *id, bool *is_going_out,
+                   struct err *err);
 
 /* --- print.c */
 /* What is wrong: to stderr, or as the document {"error", "kind"}. Returns

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -149,6 +148,7 @@ static const char *sentence(const char *bar)
         {"set_aside", "accounts have messages set aside that nobody accepted"},
         {"late_mail", "accounts got late mail, or flipped, in the quiet days"},
         {"way_back", "accounts can still be taken back (rollback days)"},
+        {"goes_back", "accounts are on their way back to legacy"},
         {"legacy_accepts", "addresses still accepted by legacy"},
         {"legacy_unclear", "addresses of which legacy says nothing final"},
         {"not_probed", "addresses legacy was not asked for"},
@@ -186,34 +186,26 @@ static bool is_closed(const json_t *result)
     return strcmp(cli_text(result, "state"), "closed") == 0;
 }
 
-/* Whoever closed it may have been interrupted before there was a new key. */
-static bool has_older_key(const struct closing *c, const json_t *result)
+/* The passwords of its trails are wiped here; once the key that was the newest
+   then has gone, no backup opens them either. */
+static int retire_key(struct closing *c, json_t *result)
 {
-    char *path = conf_key_path(c->cli->conf);
-    struct stat st;
-    bool is_older =
-        stat(path, &st) == 0 &&
-        (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000 <
-            wire_int(result, "closed_at", 0);
-
-    free(path);
-    return is_older;
-}
-
-/* The passwords of its trails are wiped here; with a new key no backup opens
-   them either. */
-static void change_key(struct closing *c, json_t *result)
-{
+    const char *id = cli_text(result, "closed_key");
+    bool is_going = false;
     struct err err;
-    int rc = cli_begin_rotation(c->cli->conf, &err);
+    int rc = *id ? cli_retire_key(c->cli, id, &is_going, &err) : 0;
 
-    json_object_set_new(result, "key",
-                        json_string(rc == 0 ? "rotated" : err.text));
-    if (rc == -1)
-        fprintf(stderr,
-                "mailhaul: the sealing key stays, and backups may open what "
-                "was wiped, until \"key rotate\": %s\n",
-                err.text);
+    if (rc == 0) {
+        if (is_going)
+            json_object_set_new(result, "key", json_string("rotating"));
+        return CLI_GOOD;
+    }
+    json_object_set_new(result, "key_error", json_string(err.text));
+    fprintf(stderr,
+            "mailhaul: the sealing key stays, and backups may open what was "
+            "wiped; close it again, or \"key rotate\": %s\n",
+            err.text);
+    return CLI_BAD;
 }
 
 static int tell(struct closing *c, json_t *result)
@@ -258,12 +250,11 @@ static void await_end(struct closing *c, json_t **result)
 
 static int close_domain(struct closing *c, json_t *request, const json_t *check)
 {
-    bool was_open = !wire_int(check, "closed_at", 0);
     json_t *probed = json_object();
     json_t *result;
-    int rc;
+    int rc, key = CLI_GOOD;
 
-    if (was_open) {
+    if (!wire_int(check, "closed_at", 0)) {
         json_decref(probed);
         probed = probe(c, cli_text(check, "smtp"));
     }
@@ -275,10 +266,13 @@ static int close_domain(struct closing *c, json_t *request, const json_t *check)
     if (result)
         json_object_set(result, "probe", probed);
     json_decref(probed);
-    if (result && is_closed(result) && !wire_bool(request, "keep_key") &&
-        (was_open || has_older_key(c, result)))
-        change_key(c, result);
+    if (result && is_closed(result) && !wire_bool(request, "keep_key"))
+        key = retire_key(c, result);
+    if (result)
+        json_object_del(result, "closed_key");
     rc = result ? tell(c, result) : CLI_BAD;
+    if (key != CLI_GOOD)
+        rc = key;
     json_decref(result);
     return rc;
 }

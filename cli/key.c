@@ -16,7 +16,9 @@
 
 #include "account/wire.h"
 
-#define POLL_MICROS 300000
+#define POLL_MS  300
+#define TAKEN_MS 15000 /* until the daemon has a new key */
+#define ROOM_MS  60000 /* until an older one has gone */
 
 int cli_publish_key(const struct conf *conf, const struct keyring *ring,
                     struct err *err)
@@ -45,7 +47,7 @@ static pid_t daemon_pid(const struct conf *conf)
     return pid > 1 ? (pid_t)pid : 0;
 }
 
-static int add_key(const struct conf *conf, const char *path, struct err *err)
+static int add_key(const char *path, struct err *err)
 {
     struct keyring ring;
     int lock = keyring_lock(path, true, err);
@@ -59,8 +61,6 @@ static int add_key(const struct conf *conf, const char *path, struct err *err)
         rc = keyring_add(&ring, err);
     if (rc == 0)
         rc = keyring_write(&ring, path, err);
-    if (rc == 0)
-        rc = cli_publish_key(conf, &ring, err);
     keyring_release(&ring);
     close(lock);
     return rc;
@@ -166,28 +166,100 @@ static int wait_for_the_end(struct cli *cli, struct err *err)
             return err_set(err, ERR_RETRY,
                            "mailhauld has ended; the rotation goes on when it "
                            "runs again");
-        usleep(POLL_MICROS);
+        usleep(POLL_MS * 1000);
     }
 }
 
-int cli_begin_rotation(const struct conf *conf, struct err *err)
+/* There may be no room for one more before those of earlier rotations go. */
+static int add_when_there_is_room(const struct conf *conf, struct err *err)
 {
     char *path = conf_key_path(conf);
-    pid_t pid = daemon_pid(conf);
-    int rc = add_key(conf, path, err);
+    int rc = -1;
+
+    for (int waited_ms = 0;; waited_ms += POLL_MS) {
+        rc = add_key(path, err);
+        if (rc == 0 || err->kind != ERR_RETRY || waited_ms >= ROOM_MS ||
+            !daemon_pid(conf))
+            break;
+        usleep(POLL_MS * 1000);
+    }
+    free(path);
+    return rc;
+}
+
+/* What master cannot read it does not take, and goes on with what it had. */
+static int wait_until_taken(struct cli *cli, struct err *err)
+{
+    json_t *request = json_pack("{s:s}", "cmd", "key show");
+    char *path = conf_key_path(cli->conf);
+    json_t *ids = key_ids(path, err);
+    const char *newest = json_string_value(json_array_get(ids, 0));
+    int rc = newest ? 1 : -1;
+
+    for (int waited_ms = 0; rc == 1; waited_ms += POLL_MS) {
+        json_t *state = NULL;
+        struct err ignored;
+
+        if (waited_ms > 0)
+            usleep(POLL_MS * 1000);
+        if (!daemon_pid(cli->conf) ||
+            (cli_call(cli, request, &state, &ignored) == 0 &&
+             strcmp(cli_text(state, "newest"), newest) == 0))
+            rc = 0;
+        else if (waited_ms >= TAKEN_MS)
+            rc = err_set(err, ERR_SETUP,
+                         "mailhauld has not taken the new key; its log says "
+                         "why");
+        json_decref(state);
+    }
+    json_decref(request);
+    json_decref(ids);
+    free(path);
+    return rc;
+}
+
+static int begin_rotation(struct cli *cli, struct err *err)
+{
+    pid_t pid = daemon_pid(cli->conf);
+
+    if (add_when_there_is_room(cli->conf, err) == -1)
+        return -1;
+    if (!pid)
+        return 0;
+    if (kill(pid, SIGHUP) == -1)
+        return err_set(err, ERR_SETUP, "mailhauld[%d]: %s", (int)pid,
+                       strerror(errno));
+    return wait_until_taken(cli, err);
+}
+
+int cli_retire_key(struct cli *cli, const char *id, bool *is_going_out,
+                   struct err *err)
+{
+    char *path = conf_key_path(cli->conf);
+    json_t *ids = key_ids(path, err), *one;
+    bool is_newest;
+    size_t i;
 
     free(path);
-    if (rc == 0 && pid && kill(pid, SIGHUP) == -1)
-        rc = err_set(err, ERR_SETUP, "mailhauld[%d]: %s", (int)pid,
-                     strerror(errno));
-    return rc;
+    *is_going_out = false;
+    if (!ids)
+        return -1;
+    json_array_foreach(ids, i, one)
+    {
+        if (strcmp(json_string_value(one), id) == 0)
+            *is_going_out = true;
+    }
+    is_newest = *is_going_out &&
+                strcmp(json_string_value(json_array_get(ids, 0)), id) == 0;
+    json_decref(ids);
+    return is_newest ? begin_rotation(cli, err) : 0;
 }
 
 int cli_key_rotate(struct cli *cli, json_t *request)
 {
     pid_t pid = daemon_pid(cli->conf);
     struct err err;
-    int rc = cli_begin_rotation(cli->conf, &err);
+    int rc = begin_rotation(cli, &err);
 
     if (rc == 0 && wire_bool(request, "wait"))
         rc = pid ? wait_for_the_end(cli, &err)

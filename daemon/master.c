@@ -193,6 +193,7 @@ static void on_hup(void *ctx)
     }
     log_info("generation=%d", next->number);
     m->now = next;
+    master_publish_key(next);
     master_start_roles(m);
     generation_free(&old, next);
 }
@@ -306,6 +307,7 @@ static int start(struct master *m, struct err *err)
     tell_unserved(m->now->conf);
     log_info("starts node=%s state_dir=%s", m->now->conf->node,
              m->now->conf->state_dir);
+    master_publish_key(m->now);
     master_start_roles(m);
     return 0;
 }

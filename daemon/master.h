@@ -103,6 +103,9 @@ void generation_free(struct generation **g, const struct generation *heir);
 
 /* --- master_keys.c */
 int master_read_keys(struct generation *g, struct err *err);
+/* The newest one's public half to where command lines find it: once the
+   generation is the one that serves. */
+void master_publish_key(const struct generation *g);
 /* No seal needs them: the file at path keeps the newest only. ERR_RETRY if a
    newer one has come into it. */
 int master_drop_older_keys(const struct generation *g, const char *path,

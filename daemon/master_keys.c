@@ -39,8 +39,7 @@ static int read_secret(const char *path, struct secret *out, struct err *err)
     return 0;
 }
 
-/* Whoever has made the key may have been killed before it was told. */
-static void publish(const struct generation *g)
+void master_publish_key(const struct generation *g)
 {
     char *path = conf_state_path(g->conf, "seal.pub");
     struct err err;
@@ -60,8 +59,6 @@ static int read_seal_keys(struct generation *g, struct err *err)
     else
         rc = keyring_public(&g->keys, g->public_key, err);
     free(path);
-    if (rc == 0)
-        publish(g);
     return rc;
 }
 

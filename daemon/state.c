@@ -105,8 +105,10 @@ void state_settle(struct state *s)
     struct err err;
 
     for (;;) {
-        if (db_in_transaction(s->db))
+        if (db_in_transaction(s->db)) {
+            state_local_note(s);
             state_must(db_commit(s->db, &err), &err);
+        }
         if (!s->said)
             return;
         /* what these calls write is committed before what they say is said */
@@ -297,8 +299,7 @@ static void begin_writing(struct state *s)
     state_must(job_free_leases(s->db, "", &err), &err);
     state_witness_start(s);
     take_back_held(s);
-    state_local_remind(s);
-    state_local_settle(s);
+    state_local_start(s);
     state_brake_follow(s);
     state_settle(s);
     state_jobs_wake(s);

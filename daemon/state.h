@@ -157,10 +157,13 @@ struct state {
     char *kept_lines;     /* owned; the folder of base/log_keep.h */
     int64_t pruned_ms;    /* loop time of the last look there */
     bool is_unsettled;    /* local could not be told of an account */
+    bool has_untold;      /* of this pass: local does not take somebody */
     struct timer *settle; /* owned; the next accounts that local is told of */
-    int64_t settled_to;   /* account id */
-    bool is_turn_ending;  /* scheduled */
-    bool is_waking;       /* the queue is looked at after the commit */
+    int64_t settle_from_ms, settle_pause_ms; /* loop time of the next pass */
+    uint64_t auth_applied; /* as far as auth.db's changes are noted */
+    int64_t settled_to;    /* account id */
+    bool is_turn_ending;   /* scheduled */
+    bool is_waking;        /* the queue is looked at after the commit */
     struct state_said *said, **said_end;
     struct state_peer *peers;
     struct state_flip *flips;
@@ -214,11 +217,12 @@ bool state_change(struct state *s, struct account *account,
 void state_provision_later(struct state *s, int64_t account_id);
 /* The same at once, and its epoch stored; false if local could not be told. */
 bool state_provision(struct state *s, struct account *account);
-/* If local knows fewer than it should, all are to be told of again. */
-void state_local_remind(struct state *s);
-/* Begin to tell local of everyone whose row is newer than what it knows. */
-void state_local_settle(struct state *s);
+/* Look whether auth.db is what we have written, and begin to tell local of
+   everyone whose row is newer than what it knows. */
+void state_local_start(struct state *s);
 void state_local_tick(struct state *s);
+/* Before a commit of the control db: how far auth.db has come. */
+void state_local_note(struct state *s);
 
 /* --- state_peers.c */
 /* Take an accepted connection of state.sock. */
@@ -463,6 +467,8 @@ bool state_keys_knows(struct state *s, const struct seal *seal);
 /* The seal in a command's request, if there is one: ERR_RETRY if it is of
    another key. */
 int state_keys_check(struct state *s, const json_t *request, struct err *err);
+/* The id of the newest key, as `key show` has it; "" : not known yet. */
+void state_keys_newest(struct state *s, char *out, size_t size);
 /* Which key whoever gets the message must have. */
 void state_keys_put_newest(struct state *s, json_t *message);
 void state_keys_rewrapped(struct state *s, const json_t *message);

@@ -62,7 +62,8 @@ void state_back_passed(struct state *s, struct account *account,
                        const struct migration_report *report,
                        const struct err *outcome)
 {
-    if (account->wants_rollback == ROLLBACK_NO || account->route != ROUTE_LOCAL)
+    if (account->wants_rollback == ROLLBACK_NO ||
+        account->route != ROUTE_LOCAL || domain->closed_at != 0)
         return;
     if (outcome->kind != ERR_NONE) {
         refuse(s, account, outcome);

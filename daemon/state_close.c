@@ -141,6 +141,8 @@ static void close_domain(struct state_close *close, struct domain *d,
     snprintf(detail, sizeof(detail), "%s trails=%lld%s%s", d->name,
              (long long)close->total, over[0] ? " in spite of: " : "", over);
     d->closed_at = entry.at;
+    d->reopened_from = 0;
+    state_keys_newest(s, d->closed_key, sizeof(d->closed_key));
     d->is_enabled = false;
     state_write(s);
     state_must(domain_update(s->db, d, &err), &err);
@@ -348,12 +350,14 @@ static void end_trail(struct state *s, int64_t account_id)
         return;
     account.trail_ended_at = clock_unix_ms();
     account.has_seal = false;
+    account.wants_rollback = ROLLBACK_NO; /* legacy takes no mail for him */
     account.last_error[0] = account.last_error_kind[0] = '\0';
     if (!state_change(s, &account, EVENT_TRAIL_ENDED, "its domain is closed"))
         return;
     state_must(account_seal_set(s->db, account_id, NULL, &err), &err);
     state_must(credential_seals_wipe(s->db, account_id, &err), &err);
     state_jobs_stop(s, account_id, JOB_TRAIL);
+    state_jobs_stop(s, account_id, JOB_ROLLBACK);
 }
 
 static void end_some(void *ctx)
@@ -441,12 +445,12 @@ static json_t *progress_json(struct state *s, const struct domain *d,
                          (json_int_t)close->total);
     }
     state_must(closing_count_trails(s->db, d->id, &left, &err), &err);
-    return json_pack("{s:s,s:s,s:I,s:I}", "name", d->name, "state",
+    return json_pack("{s:s,s:s,s:I,s:I,s:s}", "name", d->name, "state",
                      !d->closed_at ? "open"
                      : left > 0    ? "ending"
                                    : "closed",
                      "left", (json_int_t)left, "closed_at",
-                     (json_int_t)d->closed_at);
+                     (json_int_t)d->closed_at, "closed_key", d->closed_key);
 }
 
 int state_close_progress(struct state *s, struct command *c,
@@ -527,6 +531,7 @@ int state_close_begin(struct state *s, struct command *c, const json_t *request,
 {
     const char *name = command_need_text(request, "name", err);
     bool is_forced = wire_bool(request, "force");
+    struct state_close *close;
     json_t *probed, *bars;
     struct domain d;
     int rc = 0;
@@ -537,7 +542,17 @@ int state_close_begin(struct state *s, struct command *c, const json_t *request,
         return err_set(err, ERR_RETRY, "no room on the disk of state_dir");
     if (is_forced && !command_need_text(request, "reason", err))
         return -1;
-    if (d.closed_at || find_close(s, d.id))
+    close = find_close(s, d.id);
+    if (close && close->refused) {
+        close_free(close); /* of who did not wait for it */
+        close = NULL;
+    }
+    if (close && close->is_forced != is_forced)
+        return err_set(err, ERR_RETRY,
+                       "%s is just being closed by %s, %s force; ask again",
+                       d.name, close->actor,
+                       close->is_forced ? "with" : "without");
+    if (d.closed_at || close)
         return state_close_progress(s, c, request, result_out, err);
     probed = probe_bars(s, &d, request);
     bars = all_bars(s, &d, probed, err);

@@ -177,7 +177,7 @@ static bool is_wanted(struct state *s, const struct job *job,
     case JOB_TRAIL: return a->copy == COPY_TRAIL && a->route == ROUTE_LOCAL;
     case JOB_VERIFY: return a->has_seal || d->master_user[0] != '\0';
     case JOB_ROLLBACK:
-        return a->wants_rollback != ROLLBACK_NO &&
+        return a->wants_rollback != ROLLBACK_NO && d->closed_at == 0 &&
                (flip ? flip->phase == FLIP_COPYING : a->route == ROUTE_LOCAL);
     case JOB_KIND_COUNT: break;
     }

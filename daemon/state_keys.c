@@ -10,6 +10,7 @@
  */
 #include "daemon/state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +61,17 @@ void state_keys_put_newest(struct state *s, json_t *message)
 
     if (k->count > 0)
         wire_put_bytes(message, "newest", k->ids[0], SEAL_ID_SIZE);
+}
+
+void state_keys_newest(struct state *s, char *out, size_t size)
+{
+    const struct state_keys *k = keys_of(s);
+    const uint8_t *id = k->ids[0];
+
+    if (k->count == 0)
+        *out = '\0'; /* master has not said yet */
+    else
+        snprintf(out, size, "%02x%02x%02x%02x", id[0], id[1], id[2], id[3]);
 }
 
 void state_keys_take(struct state *s, const json_t *message)
@@ -299,8 +311,10 @@ json_t *state_keys_json(struct state *s)
 {
     static const char *const words[] = {"idle", "rewrapping", "waiting"};
     const struct state_keys *k = keys_of(s);
+    char newest[2 * SEAL_ID_SIZE + 1];
 
-    return json_pack("{s:s,s:i,s:I}", "rotation", words[k->phase], "older_keys",
-                     k->count ? (int)k->count - 1 : 0, "rewrapped",
-                     (json_int_t)k->rewrapped);
+    state_keys_newest(s, newest, sizeof(newest));
+    return json_pack("{s:s,s:i,s:I,s:s}", "rotation", words[k->phase],
+                     "older_keys", k->count ? (int)k->count - 1 : 0,
+                     "rewrapped", (json_int_t)k->rewrapped, "newest", newest);
 }

@@ -10,26 +10,25 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "db/counters.h"
 
 #define SETTLED_AT_ONCE 250
 #define SETTLE_WAIT_MS  10
 #define NOBODY_WAIT_MS  1000 /* local takes nothing at all, perhaps */
+#define PAUSE_MOST_MS   8000 /* between two passes */
+
+#define COUNTER_AUTH_ID      "auth_id" /* of auth.db, see db/auth.h */
+#define COUNTER_AUTH_CHANGES "auth_changes"
 
 static void provision_now(struct state *s, int64_t account_id);
 
-/* False: not now; the line in the log says why. */
-static bool tell(struct state *s, const struct account *account)
+static int tell(struct state *s, const struct account *account, struct err *err)
 {
     struct credential_hashes hashes;
-    struct err err;
+    struct err own;
 
-    state_must(credential_hashes(s->db, account->id, &hashes, &err), &err);
-    if (provision_apply(s->provision, account, &hashes, &err) == 0)
-        return true;
-    log_error("account %s is not made known to local: %s", account->address,
-              err.text);
-    s->is_unsettled = true; /* again with the next tick */
-    return false;
+    state_must(credential_hashes(s->db, account->id, &hashes, &own), &own);
+    return provision_apply(s->provision, account, &hashes, err);
 }
 
 static void note_told(struct state *s, struct account *account)
@@ -53,8 +52,16 @@ static bool has_witness(struct state *s, const struct account *account)
 
 bool state_provision(struct state *s, struct account *account)
 {
-    if (!has_witness(s, account) || !tell(s, account))
+    struct err err;
+
+    if (!has_witness(s, account))
         return false;
+    if (tell(s, account, &err) == -1) {
+        log_error("account %s is not made known to local: %s", account->address,
+                  err.text);
+        s->is_unsettled = true; /* again with the next tick */
+        return false;
+    }
     note_told(s, account);
     return true;
 }
@@ -107,30 +114,45 @@ static unsigned sort_out(struct unsettled *u)
     return ready;
 }
 
-/* False: none of them is told. */
-static bool tell_at_once(struct unsettled *u)
+/* By one commit; -1: none of them is told. *is_one_out: local takes the others,
+   but not this one. */
+static int tell_at_once(struct unsettled *u, bool *is_one_out, struct err *err)
 {
     struct state *s = u->state;
-    struct err err;
-    bool is_told = provision_begin(s->provision, &err) == 0;
 
-    for (unsigned i = 0; is_told && i < u->count; i++)
-        is_told = tell(s, &u->accounts[i]);
-    if (is_told && provision_commit(s->provision, &err) == 0)
-        return true;
+    *is_one_out = false;
+    if (provision_begin(s->provision, err) == -1)
+        return -1;
+    for (unsigned i = 0; i < u->count; i++)
+        if (tell(s, &u->accounts[i], err) == -1) {
+            *is_one_out = err->kind == ERR_SETUP;
+            provision_abort(s->provision);
+            return -1;
+        }
+    if (provision_commit(s->provision, err) == 0)
+        return 0;
     provision_abort(s->provision);
-    return false;
+    return -1;
 }
 
-/* One of them cannot be told: the others can. False: none can. */
-static bool tell_one_by_one(struct unsettled *u)
+/* As many as local takes; how many it does not, and why the last of them. */
+static unsigned tell_one_by_one(struct unsettled *u, struct err *why)
 {
-    bool is_told = false;
+    struct state *s = u->state;
+    unsigned failed = 0;
+    struct err err;
 
-    for (unsigned i = 0; i < u->count; i++)
-        if (state_provision(u->state, &u->accounts[i]))
-            is_told = true;
-    return is_told;
+    for (unsigned i = 0; i < u->count; i++) {
+        if (tell(s, &u->accounts[i], &err) == 0) {
+            note_told(s, &u->accounts[i]);
+            continue;
+        }
+        *why = err;
+        failed++;
+        if (err.kind != ERR_SETUP)
+            return u->count - i + failed - 1; /* nor will the others be */
+    }
+    return failed;
 }
 
 /* The next of them; how long to wait for those behind, -1: there are none. */
@@ -138,18 +160,26 @@ static int settle_next(struct unsettled *u)
 {
     struct state *s = u->state;
     int wait_ms = SETTLE_WAIT_MS;
+    unsigned failed = 0;
+    bool is_one;
     struct err err;
 
     state_must(account_each_unsettled(s->db, s->settled_to, SETTLED_AT_ONCE,
                                       collect, u, &err),
                &err);
     u->count = sort_out(u);
-    if (u->count > 0 && tell_at_once(u)) {
+    if (u->count > 0 && tell_at_once(u, &is_one, &err) == 0)
         for (unsigned i = 0; i < u->count; i++)
             note_told(s, &u->accounts[i]);
-    } else if (u->count > 0 && !tell_one_by_one(u)) {
-        wait_ms = NOBODY_WAIT_MS;
+    else if (u->count > 0)
+        failed = is_one ? tell_one_by_one(u, &err) : u->count;
+    if (failed > 0) {
+        log_error("%u account%s not made known to local: %s", failed,
+                  failed == 1 ? " is" : "s are", err.text);
+        s->has_untold = s->is_unsettled = true;
     }
+    if (failed > 0 && failed == u->count)
+        wait_ms = NOBODY_WAIT_MS;
     s->settled_to = u->last_id;
     return u->last_id ? wait_ms : -1;
 }
@@ -170,35 +200,116 @@ static void settle_some(void *ctx)
         timer_start(s->settle, wait_ms);
 }
 
-void state_local_settle(struct state *s)
+/* A pass behind one in which somebody could not be told comes later, and later
+   again: the log is not to be filled with them. */
+static void begin_pass(struct state *s)
 {
+    int64_t now = loop_now_ms(s->loop);
+
     if (!s->settle)
         s->settle = timer_new(s->loop, settle_some, s);
-    if (timer_is_running(s->settle))
-        return; /* those that lie below are come to with the next tick */
-    s->is_unsettled = false;
+    if (timer_is_running(s->settle) || now < s->settle_from_ms)
+        return; /* those that lie below are come to with a later tick */
+    s->settle_pause_ms = !s->has_untold ? 0
+                         : s->settle_pause_ms * 2 < PAUSE_MOST_MS
+                             ? s->settle_pause_ms * 2 + 1000
+                             : PAUSE_MOST_MS;
+    s->settle_from_ms = now + s->settle_pause_ms;
+    s->has_untold = s->is_unsettled = false;
     s->settled_to = 0;
     settle_some(s);
 }
 
-/* Whom local has forgotten (its file was lost, or is an old copy) it would
-   refuse for good, and their mail would bounce. */
-void state_local_remind(struct state *s)
-{
-    int64_t known;
-    struct err err;
-    int rc;
+/* --- the file that local reads */
 
-    state_must(provision_count(s->provision, &known, &err), &err);
-    state_must(rc = account_recount(s->db, known, &err), &err);
-    if (rc == 1)
-        log_error("local knows only %lld of the accounts it serves: it is "
-                  "told of all of them again",
-                  (long long)known);
+static void remind(struct state *s, const char *why)
+{
+    struct err err;
+
+    log_error("%s: local is told of all accounts again", why);
+    state_write(s);
+    state_must(account_remind_all(s->db, &err), &err);
+    state_audit(s, 0, "local reminded", "%s", why);
+    s->is_unsettled = true;
+    s->settle_from_ms = 0;
+}
+
+/* Whether it is the one that we have written to, with all that we have written.
+   Whom local has forgotten it would refuse for good, and their mail would
+   bounce; whom it remembers otherwise it would serve with an old password. */
+static void check_file(struct state *s)
+{
+    struct auth_changes is;
+    int64_t id, count, known, told;
+    struct err err;
+
+    if (provision_changes(s->provision, &is, &err) == -1 ||
+        provision_count(s->provision, &known, &err) == -1) {
+        log_error("%s", err.text);
+        return;
+    }
+    state_must(counter_get(s->db, COUNTER_AUTH_ID, &id, &err), &err);
+    state_must(counter_get(s->db, COUNTER_AUTH_CHANGES, &count, &err), &err);
+    state_must(account_count_told(s->db, &told, &err), &err);
+    if (id != 0 && is.id != 0 && is.id != id)
+        remind(s, "auth.db is another file");
+    else if (id != 0 && is.count < count)
+        remind(s, "auth.db is an older copy");
+    else if (known < told)
+        remind(s, "auth.db lacks accounts");
+    if (is.id != id) {
+        state_write(s);
+        state_must(counter_set(s->db, COUNTER_AUTH_ID, is.id, &err), &err);
+    }
+    if (is.count != count) {
+        state_write(s);
+        state_must(counter_set(s->db, COUNTER_AUTH_CHANGES, is.count, &err),
+                   &err);
+    }
+    s->auth_applied = provision_applied(s->provision);
+}
+
+void state_local_note(struct state *s)
+{
+    struct auth_changes is;
+    struct err err;
+
+    if (s->auth_applied == provision_applied(s->provision))
+        return;
+    if (provision_changes(s->provision, &is, &err) == -1) {
+        log_error("%s", err.text);
+        return; /* what is noted is less than what is there */
+    }
+    s->auth_applied = provision_applied(s->provision);
+    state_must(counter_set(s->db, COUNTER_AUTH_CHANGES, is.count, &err), &err);
+}
+
+static void look_for_another(struct state *s)
+{
+    struct err err;
+
+    if (!provision_is_replaced(s->provision))
+        return;
+    if (provision_reopen(s->provision, &err) == -1) {
+        log_error("auth.db was replaced, and: %s", err.text);
+        return;
+    }
+    log_warn("auth.db was replaced");
+    check_file(s);
+}
+
+void state_local_start(struct state *s)
+{
+    check_file(s);
+    s->settle_from_ms = 0;
+    begin_pass(s);
 }
 
 void state_local_tick(struct state *s)
 {
-    if (s->is_unsettled && !s->is_full)
-        state_local_settle(s);
+    if (s->is_full)
+        return;
+    look_for_another(s);
+    if (s->is_unsettled)
+        begin_pass(s);
 }

@@ -313,26 +313,31 @@ int account_each_since(struct db *db, int64_t generation,
     return each_row(s, fn, ctx, err);
 }
 
-int account_recount(struct db *db, int64_t known_to_local, struct err *err)
+int account_count_told(struct db *db, int64_t *count_out, struct err *err)
 {
     struct db_statement *s =
         db_prepare(db,
                    "SELECT count(*) FROM accounts WHERE route = 'local' AND "
                    "provisioned_epoch = epoch",
                    err);
-    int64_t told;
 
     if (s == NULL || db_step(s, err) != 1)
         return -1;
-    told = db_int(s, 0);
+    *count_out = db_int(s, 0);
     db_finish(s);
-    if (known_to_local >= told)
-        return 0;
-    s = db_prepare(db,
-                   "UPDATE accounts SET provisioned_epoch = 0 "
-                   "WHERE route = 'local' AND provisioned_epoch = epoch",
+    return 0;
+}
+
+int account_remind_all(struct db *db, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db,
+                   "UPDATE accounts SET provisioned_epoch = 0 WHERE "
+                   "provisioned_epoch = epoch AND (route = 'local' OR "
+                   "(route = 'legacy' AND rolled_back_at > 0))",
                    err);
-    return s == NULL || db_run(s, err) == -1 ? -1 : 1;
+
+    return s == NULL ? -1 : db_run(s, err);
 }
 
 /* As the index accounts_unsettled has it, to the letter. */

@@ -85,11 +85,13 @@ int account_page(struct db *db, int64_t domain_id, const char *after, int limit,
 int account_each_since(struct db *db, int64_t generation,
                        int (*fn)(void *ctx, const struct account *a), void *ctx,
                        struct err *err);
-/* If local knows fewer accounts than it has been told of, all of them are
-   unsettled from now on, with provisioned_epoch ACCOUNT_REMINDED. 1: so it is;
-   0: it is not. */
+/* How many accounts local serves, as far as it has been told. */
+int account_count_told(struct db *db, int64_t *count_out, struct err *err);
+/* Everyone local has been told of is unsettled from now on, with
+   provisioned_epoch ACCOUNT_REMINDED; those too who went back to legacy, whom
+   it must not serve. */
 #define ACCOUNT_REMINDED 0
-int account_recount(struct db *db, int64_t known_to_local, struct err *err);
+int account_remind_all(struct db *db, struct err *err);
 /* Every account whose route is held. */
 int account_each_held(struct db *db,
                       int (*fn)(void *ctx, const struct account *a), void *ctx,

@@ -62,7 +62,12 @@ static const char *const scripts[] = {
                                                  " BEGIN " RENEW_VERSION_OF(
                                                      "OLD") " END;",
 
-    "ALTER TABLE users ADD COLUMN set_at INTEGER NOT NULL DEFAULT 0;"};
+    "ALTER TABLE users ADD COLUMN set_at INTEGER NOT NULL DEFAULT 0;",
+
+    /* which file this is, and how often we have written to it: an old copy of
+       it has the same id, and fewer changes */
+    "CREATE TABLE changes (id INTEGER NOT NULL, count INTEGER NOT NULL);"
+    "INSERT INTO changes VALUES (abs(random() / 2) + 1, 0);"};
 
 /* Give what is behind fd away, if it is not right yet. The mode comes last:
    chown takes the set-group-id bit away. */
@@ -261,6 +266,32 @@ static int put_passwords(struct db *db, const struct auth_user *user,
     return 0;
 }
 
+static int count_change(struct db *db, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "UPDATE changes SET count = count + 1", err);
+
+    return s == NULL ? -1 : db_run(s, err);
+}
+
+int auth_changes(struct db *db, struct auth_changes *out, struct err *err)
+{
+    struct db_statement *s =
+        db_prepare(db, "SELECT id, count FROM changes", err);
+    int rc;
+
+    memset(out, 0, sizeof(*out));
+    if (s == NULL)
+        return -1;
+    rc = db_step(s, err);
+    if (rc == 1) {
+        out->id = db_int(s, 0);
+        out->count = db_int(s, 1);
+    }
+    db_finish(s);
+    return rc == -1 ? -1 : 0;
+}
+
 int auth_put(struct db *db, const struct auth_user *user, struct err *err)
 {
     bool is_alone = !db_in_transaction(db);
@@ -271,6 +302,8 @@ int auth_put(struct db *db, const struct auth_user *user, struct err *err)
     rc = put_user(db, user, err);
     if (rc == 0)
         rc = put_passwords(db, user, err);
+    if (rc == 0)
+        rc = count_change(db, err);
     if (rc == 0 && is_alone)
         rc = db_commit(db, err);
     if (rc == -1 && is_alone)

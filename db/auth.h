@@ -57,11 +57,17 @@ int auth_prepare(const char *path, uid_t owner, gid_t group, struct err *err);
 int auth_open(const char *path, gid_t group, struct db **db_out,
               struct err *err);
 /* Insert or replace with all passwords, in a transaction of its own unless one
-   is open; an epoch older than
-   the stored one is refused (ERR_SETUP). An empty password is stored as NULL,
-   with which nobody logs in: the first login of such a user is asked of legacy.
+   is open; an epoch older than the stored one is refused (ERR_SETUP). An empty
+   password is stored as NULL, with which nobody logs in: the first login of
+   such a user is asked of legacy.
  */
 int auth_put(struct db *db, const struct auth_user *user, struct err *err);
+/* Which file it is (a number of chance), and how often auth_put() has changed
+   it. */
+struct auth_changes {
+    int64_t id, count;
+};
+int auth_changes(struct db *db, struct auth_changes *out, struct err *err);
 int auth_remove(struct db *db, const char *username, struct err *err);
 /* The epoch of an active user; 0: there is none. */
 int auth_active_epoch(struct db *db, const char *username, int64_t *epoch_out,

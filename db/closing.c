@@ -5,7 +5,8 @@
 #define DAY_MS (24 * 60 * 60 * 1000LL)
 
 static const char *const bar_names[] = {"on_legacy", "held",      "paused",
-                                        "set_aside", "late_mail", "way_back"};
+                                        "set_aside", "late_mail", "way_back",
+                                        "goes_back"};
 _Static_assert(sizeof(bar_names) / sizeof(bar_names[0]) == CLOSING_BAR_COUNT,
                "a name for each bar");
 
@@ -24,7 +25,8 @@ const char *closing_bar_name(enum closing_bar bar)
 #define LATE_MAIL                                                              \
     "(route = 'local' AND copy <> 'done' AND "                                 \
     "max(late_mail_at, flipped_at) > ?2)"
-#define WAY_BACK "(route = 'local' AND copy <> 'done' AND flipped_at > ?3)"
+#define WAY_BACK  "(route = 'local' AND copy <> 'done' AND flipped_at > ?3)"
+#define GOES_BACK "(route = 'local' AND wants_rollback <> 0)"
 
 static void bind_terms(struct db_statement *s, const struct domain *d,
                        int64_t now)
@@ -41,7 +43,7 @@ int closing_count(struct db *db, const struct domain *domain, int64_t now,
         db_prepare(db,
                    "SELECT sum(" ON_LEGACY "), sum(" HELD "), sum(" PAUSED
                    "), sum(" SET_ASIDE "), sum(" LATE_MAIL "), sum(" WAY_BACK
-                   ") FROM accounts WHERE domain_id = ?1",
+                   "), sum(" GOES_BACK ") FROM accounts WHERE domain_id = ?1",
                    err);
     int result;
 
@@ -78,7 +80,8 @@ int closing_each_barred(struct db *db, const struct domain *domain, int64_t now,
         db,
         "SELECT address FROM accounts WHERE domain_id = ?1 AND CASE ?4 "
         "WHEN 0 THEN " ON_LEGACY " WHEN 1 THEN " HELD " WHEN 2 THEN " PAUSED
-        " WHEN 3 THEN " SET_ASIDE " WHEN 4 THEN " LATE_MAIL " ELSE " WAY_BACK
+        " WHEN 3 THEN " SET_ASIDE " WHEN 4 THEN " LATE_MAIL
+        " WHEN 5 THEN " WAY_BACK " ELSE " GOES_BACK
         " END ORDER BY address LIMIT ?5",
         err);
 

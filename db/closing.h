@@ -18,6 +18,7 @@ enum closing_bar {
     CLOSING_SET_ASIDE, /* with messages that nobody has accepted as lost */
     CLOSING_LATE_MAIL, /* flipped, or late mail found, in the quiet days */
     CLOSING_WAY_BACK,  /* its rollback days are not over */
+    CLOSING_GOES_BACK, /* somebody has asked for its way back */
     CLOSING_BAR_COUNT
 };
 const char *closing_bar_name(enum closing_bar bar);

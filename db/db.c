@@ -31,6 +31,7 @@ struct db {
     int lock_fd; /* -1: not alone */
     bool is_conflict;
     bool is_read_only; /* by db_set_read_only */
+    int busy_ms;
     struct db_statement *cache[CACHE_BUCKETS];
 };
 
@@ -194,6 +195,12 @@ int db_set_scratch(struct db *db, struct err *err)
                       err);
 }
 
+void db_set_busy_ms(struct db *db, int busy_ms)
+{
+    db->busy_ms = busy_ms;
+    sqlite3_busy_timeout(db->sqlite, busy_ms);
+}
+
 int db_checkpoint(struct db *db, struct err *err)
 {
     int status;
@@ -201,7 +208,7 @@ int db_checkpoint(struct db *db, struct err *err)
     sqlite3_busy_timeout(db->sqlite, 0);
     status = sqlite3_wal_checkpoint_v2(db->sqlite, NULL,
                                        SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    sqlite3_busy_timeout(db->sqlite, BUSY_MS);
+    sqlite3_busy_timeout(db->sqlite, db->busy_ms);
     if (status == SQLITE_BUSY || status == SQLITE_LOCKED)
         return 0;
     return status == SQLITE_OK ? 1 : fail(db, "checkpoint", err);
@@ -221,7 +228,7 @@ static int set_up(struct db *db, const struct db_options *options,
     int keep = 1;
 
     sqlite3_extended_result_codes(db->sqlite, 1);
-    sqlite3_busy_timeout(db->sqlite, BUSY_MS);
+    db_set_busy_ms(db, BUSY_MS);
     sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     if (run_script(db, "PRAGMA foreign_keys = ON", err) == -1)

@@ -42,6 +42,8 @@ struct db_options {
 int db_open(const char *path, const struct db_options *options,
             struct db **db_out, struct err *err);
 void db_close(struct db **db);
+/* Wait so long for a lock from now on, instead of 10 s. */
+void db_set_busy_ms(struct db *db, int busy_ms);
 /* The lock of is_alone by itself, for as long as *fd_out is open. */
 int db_lock(const char *path, int *fd_out, struct err *err);
 /* Make the tables of another file readable as NAME.table; not inside a

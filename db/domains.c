@@ -10,7 +10,7 @@
     "sieve_url, username_template, master_user, on_flip, cutover, "            \
     "hold_seconds, created_at, cutover_window, blackout, admit_share, "        \
     "admit_listed, admit_rate, learn_days, rollback_days, quiet_days, "        \
-    "closed_at, exclude"
+    "closed_at, exclude, reopened_from, closed_key"
 #define SELECT "SELECT " COLUMNS ", is_frozen FROM domains "
 
 static int read_row(struct db_statement *s, void *row, struct err *err)
@@ -29,6 +29,7 @@ static int read_row(struct db_statement *s, void *row, struct err *err)
         {out->cutover_window, sizeof(out->cutover_window), 14},
         {out->blackout, sizeof(out->blackout), 15},
         {out->exclude, sizeof(out->exclude), 23},
+        {out->closed_key, sizeof(out->closed_key), 25},
     };
     int cutover = domain_cutover_named(db_text(s, 11));
 
@@ -49,7 +50,8 @@ static int read_row(struct db_statement *s, void *row, struct err *err)
     out->rollback_days = (unsigned)db_int(s, 20);
     out->quiet_days = (unsigned)db_int(s, 21);
     out->closed_at = db_int(s, 22);
-    out->is_frozen = db_int(s, 24) != 0;
+    out->reopened_from = db_int(s, 24);
+    out->is_frozen = db_int(s, 26) != 0;
     return 0;
 }
 
@@ -99,6 +101,8 @@ static void bind_row(struct db_statement *s, const struct domain *d)
     db_bind_int(s, 22, d->quiet_days);
     db_bind_int(s, 23, d->closed_at);
     db_bind_text(s, 24, d->exclude);
+    db_bind_int(s, 25, d->reopened_from);
+    db_bind_text(s, 26, d->closed_key);
 }
 
 static int run_named(struct db *db, struct db_statement *s,
@@ -118,7 +122,7 @@ int domain_insert(struct db *db, struct domain *d, struct err *err)
                                         ") VALUES (NULL, ?2, ?3, ?4, ?5, ?6, "
                                         "?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, "
                                         "?15, ?16, ?17, ?18, ?19, ?20, ?21, "
-                                        "?22, ?23, ?24)",
+                                        "?22, ?23, ?24, ?25, ?26)",
                                         err);
 
     if (s == NULL)
@@ -142,7 +146,9 @@ int domain_update(struct db *db, const struct domain *d, struct err *err)
         "cutover = ?12, hold_seconds = ?13, created_at = ?14, "
         "cutover_window = ?15, blackout = ?16, admit_share = ?17, "
         "admit_listed = ?18, admit_rate = ?19, learn_days = ?20, "
-        "rollback_days = ?21, quiet_days = ?22, closed_at = ?23, exclude = ?24 "
+        "rollback_days = ?21, quiet_days = ?22, closed_at = ?23, exclude = "
+        "?24, "
+        "reopened_from = ?25, closed_key = ?26 "
         "WHERE id = ?1",
         err);
 

@@ -46,6 +46,9 @@ struct domain {
     unsigned rollback_days; /* after a flip the way back is kept open */
     unsigned quiet_days;    /* without late mail, before its trails may end */
     int64_t closed_at;      /* Unix ms; 0: open. No new trail or account */
+    int64_t reopened_from;  /* closed_at of an end that was undone; 0: none */
+    char closed_key[16];    /* the newest sealing key then, as `key show` has
+                               it; "" : not known */
     bool is_frozen;         /* read only; see account/freeze.h */
 };
 

@@ -120,7 +120,7 @@ def _reap(family):
             pass
 
 
-def daemonize(argv, wait_s=20):
+def daemonize(argv, wait_s=90):
     """Run a program that goes into the background; what it said before. Its
     output goes to a file: a daemon that keeps a pipe would hold us up."""
     with tempfile.TemporaryFile("w+") as said:
