@@ -1,6 +1,6 @@
 # mailhaul: build, test, install. `make help` lists the targets.
 #
-# MODE=release (default) | debug | asan     builds into build/MODE
+# MODE=release (default) | debug | asan | fuzz     builds into build/MODE
 # Layers, lowest first: a file may include only its own layer and those before.
 
 MODE    ?= release
@@ -14,12 +14,16 @@ MAINS  := daemon/main.c migrator/main.c cli/main.c
 PKGS   := libevent_core libevent_extra libcares libcyaml jansson sqlite3 openssl
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
 CFLAGS_debug   := -O0 -g3
+CFLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+                  -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined \
                   -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS  += -std=c11 -D_GNU_SOURCE -I. $(CFLAGS_$(MODE)) \
            -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wvla \
            -Wmissing-prototypes -Wwrite-strings -Wformat=2 \
            -fstack-protector-strong $(shell pkg-config --cflags $(PKGS))
+# warnings are gcc's; clang has others
+CFLAGS  += $(if $(filter fuzz,$(MODE)),-w)
 LDFLAGS += $(filter -fsanitize=%,$(CFLAGS_$(MODE))) -Wl,-z,relro,-z,now
 LDLIBS  += $(shell pkg-config --libs $(PKGS)) -lcrypt -lpthread
 ETPAN   := $(shell pkg-config --libs libetpan 2>/dev/null || echo -letpan)
@@ -36,7 +40,7 @@ PROGRAMS := $(O)/mailhauld $(O)/mailhaul-worker $(O)/mailhaul
 TESTS    := $(patsubst tests/unit/%.c,$(O)/unit/%,\
               $(sort $(wildcard tests/unit/*_test.c)))
 
-.PHONY: all help demo check unit dialog lint bench install clean
+.PHONY: all help demo check unit dialog fuzz fuzzers lint bench install clean
 all: $(PROGRAMS)
 
 help:
@@ -45,6 +49,7 @@ help:
 	@echo 'make check    scripts/check: every test'
 	@echo 'make unit     unit tests of this MODE'
 	@echo 'make dialog   conversations of single roles with fake peers'
+	@echo 'make fuzz     each parser for SECONDS=60, by libFuzzer'
 	@echo 'make lint     format, layers, doors, sizes, banned functions'
 	@echo 'make bench    measure against peers; WORK=name for one'
 	@echo 'make install  PREFIX=/usr/local DESTDIR='
@@ -90,6 +95,19 @@ $(O)/unit/%: $(O)/tests/unit/%.o $$(call upto,$$(call layer_of,$$*))
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) \
 	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
 	    $(ETPAN) $(LDLIBS) -lcmocka
+
+# fuzzers of parsers: by clang, each for SECONDS
+SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,\
+             $(sort $(wildcard tests/fuzz/*_fuzz.c)))
+$(O)/fuzz/%: $(O)/tests/fuzz/%.o $$(call upto,$$(call layer_of,$$*))
+	@mkdir -p $(@D)
+	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) \
+	    -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+	    $(ETPAN) $(LDLIBS)
+fuzzers: $(FUZZERS)
+fuzz:
+	scripts/fuzz $(SECONDS)
 
 # roles alone, for the dialogue tests
 $(O)/fakes/smtp_role: $(O)/tests/fakes/smtp_role.o $(call upto,smtp-proxy)

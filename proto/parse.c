@@ -11,9 +11,11 @@ bool slice_is(struct slice s, const char *text)
 
 struct slice slice_next_word(struct slice *rest)
 {
-    struct slice word;
+    struct slice word = {"", 0};
     size_t i = 0;
 
+    if (rest->length == 0)
+        return word; /* there may be no bytes at all */
     while (i < rest->length && rest->bytes[i] == ' ')
         i++;
     word.bytes = rest->bytes + i;
