@@ -46,9 +46,9 @@ bool uidl_is_valid(const char *text);
    order (or in backward order) equal sizes are paired in that order, messages
    that only one side has are tolerated, and as many messages on both sides
    between two trusted pairs belong together though POP3 counts their octets
-   otherwise. In a shuffled list only sizes that both sides have equally often
-   are paired. Never gives one listed message to two. Returns how many are
-   matched; n log n in time. */
+   otherwise. Of what is left then, and in a shuffled list of all, sizes that
+   both sides have equally often are paired. Never gives one listed message to
+   two. Returns how many are matched; n log n in time. */
 size_t uidl_match(const struct uidl_listed *listed, size_t listed_count,
                   struct uidl_message *messages, size_t message_count);
 

@@ -280,9 +280,10 @@ static void fill_gaps(struct match *m, const struct anchor *anchors,
     }
 }
 
-/* In which direction the list runs, and the gaps filled along it. False: it is
-   shuffled. With nothing to go by, POP3 lists in the order of UIDs. */
-static bool match_in_order(struct match *m)
+/* Find in which direction the list runs, and fill the gaps along it; leaves a
+   shuffled one alone. With nothing to go by, POP3 lists in the order of UIDs.
+ */
+static void match_in_order(struct match *m)
 {
     for (int is_backward = 0; is_backward <= 1; is_backward++) {
         size_t count, rise;
@@ -292,11 +293,10 @@ static bool match_in_order(struct match *m)
         if (rise >= count - count / 8 && !(is_backward && count == 0)) {
             fill_gaps(m, anchors, rise, is_backward);
             free(anchors);
-            return true;
+            return;
         }
         free(anchors);
     }
-    return false;
 }
 
 size_t uidl_match(const struct uidl_listed *listed, size_t listed_count,
@@ -310,8 +310,10 @@ size_t uidl_match(const struct uidl_listed *listed, size_t listed_count,
         if (messages[i].matched != -1)
             m.is_taken[messages[i].matched] = true;
     pair_equal_counts(&m, 1);
-    if (!match_in_order(&m))
-        pair_equal_counts(&m, SIZE_MAX);
+    /* in order but for a few, in some servers' lists (Courier's goes by file
+       names): those are left, and in a shuffled list all */
+    match_in_order(&m);
+    pair_equal_counts(&m, SIZE_MAX);
     for (size_t i = 0; i < message_count; i++)
         matched += messages[i].matched != -1;
     free(m.is_taken);

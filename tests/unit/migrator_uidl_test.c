@@ -113,6 +113,27 @@ static void test_a_shuffled_list_goes_by_size(void **state)
     assert_true(uidl_is_reordered(t.messages, t.message_count));
 }
 
+static void
+test_one_of_an_equal_size_out_of_order_is_still_matched(void **state)
+{
+    struct table t;
+
+    (void)state;
+    fill(&t, (int[]){50, 51, 52, 26, 26, 26, 32, 33, 34, 35, 36, 0},
+         (int[]){50, 51, 52, 26, 26, 32, 26, 33, 34, 35, 36, 0});
+    check(&t, (int[]){0, 1, 2, 3, 4, 6, 5, 7, 8, 9, 10});
+    fill(&t, (int[]){50, 51, 52, 26, 26, 26, 32, 32, 32, 33, 0},
+         (int[]){50, 51, 52, 26, 26, 32, 26, 32, 32, 33, 0});
+    uidl_match(t.listed, t.listed_count, t.messages, t.message_count);
+    for (size_t i = 0; i < t.message_count; i++)
+        assert_int_not_equal(t.messages[i].matched, -1);
+    fill(&t, (int[]){50, 51, 52, 53, 54, 55, 26, 26, 26, 32, 32, 32, 33, 0},
+         (int[]){50, 51, 52, 53, 54, 55, 26, 26, 32, 26, 32, 32, 33, 0});
+    uidl_match(t.listed, t.listed_count, t.messages, t.message_count);
+    for (size_t i = 0; i < t.message_count; i++)
+        assert_int_not_equal(t.messages[i].matched, -1);
+}
+
 static void test_known_pairs_stay_and_guide_the_rest(void **state)
 {
     struct table t;
@@ -228,6 +249,8 @@ int main(void)
         cmocka_unit_test(test_octets_counted_otherwise_go_by_position),
         cmocka_unit_test(test_a_backward_list_is_matched_backward),
         cmocka_unit_test(test_a_shuffled_list_goes_by_size),
+        cmocka_unit_test(
+            test_one_of_an_equal_size_out_of_order_is_still_matched),
         cmocka_unit_test(test_known_pairs_stay_and_guide_the_rest),
         cmocka_unit_test(test_empty_lists_match_nothing),
         cmocka_unit_test(test_an_untold_size_matches_only_by_position),
