@@ -478,18 +478,21 @@ static void note_mark(struct copy_pass *p)
 static int finish_pass(struct copy_pass *p, struct err *err)
 {
     struct copy *c = p->copy;
+    bool asks_uidls = wants_uidls(p);
 
     if (p->has_lower) /* Dovecot gives a new UID to what comes below UIDNEXT */
         p->folder->lifted_modseq = 0;
     p->folder->uidnext = p->status.uidnext;
     p->folder->modseq = p->status.modseq;
     p->folder->messages = p->status.messages;
+    /* they go into the lists, though no message changed */
+    if (asks_uidls && copy_touch(p, err) == -1)
+        return -1;
     if (p->is_marked && ledger_commit(c->ledger, err) == -1)
         return -1;
     if (copy_supersede(p, err) == -1)
         return -1;
-    if (wants_uidls(p) &&
-        uidl_learn(c->job, c->ledger, p->folder->id, err) == -1)
+    if (asks_uidls && uidl_learn(c->job, c->ledger, p->folder->id, err) == -1)
         return -1;
     if (p->is_changed && write_lists(p, err) == -1)
         return -1;
