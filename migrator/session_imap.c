@@ -527,6 +527,92 @@ bool session_imap_is_broken(const struct session_imap *session)
     return session->is_broken;
 }
 
+/* ---- commands in our own words ---- */
+
+static int lose(struct session_imap *s, const char *why, struct err *err)
+{
+    s->is_broken = true;
+    if (s->stream_err.kind != ERR_NONE)
+        return err_set(err, s->stream_err.kind, "%s", s->stream_err.text);
+    return err_set(err, ERR_RETRY, "%s", why);
+}
+
+/* Through the library's buffer: it may have read ahead. */
+static int read_response(struct session_imap *s, struct imap_resp *response,
+                         struct err *err)
+{
+    enum parse_result result = PARSE_MORE;
+
+    while (result == PARSE_MORE) {
+        char byte;
+        size_t used;
+
+        if (mailstream_read(s->library->imap_stream, &byte, 1) != 1)
+            return lose(s, "connection lost", err);
+        result = imap_resp_feed(response, &byte, 1, &used);
+    }
+    return result == PARSE_DONE ? 0 : lose(s, "answer not understood", err);
+}
+
+static int send_command(struct session_imap *s, const char *command,
+                        struct err *err)
+{
+    mailstream *stream = s->library->imap_stream;
+    char tag[16];
+    int length = snprintf(tag, sizeof(tag), "m%u ", ++s->tag);
+
+    if (mailstream_write(stream, tag, (size_t)length) == -1 ||
+        mailstream_write(stream, command, strlen(command)) == -1 ||
+        mailstream_write(stream, "\r\n", 2) == -1 ||
+        mailstream_flush(stream) == -1)
+        return lose(s, "connection lost", err);
+    return 0;
+}
+
+/* The tagged answer is the end. */
+static int judge(struct session_imap *s, const struct imap_resp *response,
+                 struct err *err)
+{
+    char text[300];
+
+    if (response->status == IMAP_OK)
+        return 0;
+    snprintf(text, sizeof(text), "%.*s", (int)response->rest.length,
+             response->rest.bytes);
+    if (response->status != IMAP_NO)
+        return lose(s, log_safe(text), err);
+    return err_set(err, is_temporary(text) ? ERR_RETRY : ERR_ITEM, "%s",
+                   log_safe(text));
+}
+
+int session_imap_ask(struct session_imap *session, const char *command,
+                     session_untagged_fn *fn, void *ctx, struct err *err)
+{
+    struct imap_resp response;
+    int rc;
+
+    if (send_command(session, command, err) == -1)
+        return -1;
+    imap_resp_init(&response);
+    for (;;) {
+        rc = read_response(session, &response, err);
+        if (rc == -1)
+            break;
+        if (response.kind == IMAP_TAGGED) {
+            rc = judge(session, &response, err);
+            break;
+        }
+        if (response.status == IMAP_BYE) {
+            rc = lose(session, "the server says BYE", err);
+            break;
+        }
+        if (response.kind == IMAP_UNTAGGED)
+            fn(ctx, &response);
+    }
+    imap_resp_release(&response);
+    return rc;
+}
+
 int session_imap_fail(struct session_imap *session, int result,
                       const char *what, struct err *err)
 {

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/secret.h"
+#include "proto/imap_resp.h"
 #include "proto/mail_url.h"
 
 struct mailimap; /* libetpan's */
@@ -42,6 +43,14 @@ struct mailimap *session_imap_library(struct session_imap *session);
 bool session_imap_has(const struct session_imap *session,
                       const char *capability);
 bool session_imap_is_broken(const struct session_imap *session);
+/* An untagged response to session_imap_ask(). */
+typedef void session_untagged_fn(void *ctx, const struct imap_resp *response);
+
+/* A command in our own words, between those of the library: of what it reads
+   it takes a connection to be lost that says one thing it does not expect.
+   ERR_ITEM for NO (the connection goes on), ERR_RETRY for everything else. */
+int session_imap_ask(struct session_imap *session, const char *command,
+                     session_untagged_fn *fn, void *ctx, struct err *err);
 /* Turn the library's result of a command into an error: ERR_ITEM for NO or BAD
    (the connection goes on), ERR_RETRY for everything else. `what` is put
    before the text. Returns -1. */

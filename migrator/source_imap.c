@@ -1,13 +1,17 @@
 #include "migrator/source_imap.h"
 
+#include <ctype.h>
 #include <libetpan/libetpan.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+
+#define COMMAND_MAX 8192
 
 static void keep_shared(struct source *source,
                         const struct mailimap_namespace_item *item)
@@ -247,66 +251,99 @@ void source_folder_list_release(struct source_folder_list *list)
 
 /* ---- one folder ---- */
 
-static void read_status(const struct mailimap_mailbox_data_status *status,
-                        struct source_status *out)
+/* "MESSAGES 3 UIDNEXT 7 ..." */
+static void read_status(struct slice items, struct source_status *out)
 {
-    clistiter *at;
+    struct slice word, number;
 
-    if (status->st_info_list == NULL)
-        return;
-    for (at = clist_begin(status->st_info_list); at != NULL;
-         at = clist_next(at)) {
-        const struct mailimap_status_info *one = clist_content(at);
+    while ((word = slice_next_word(&items)).length > 0) {
+        char text[24];
+        uint64_t value;
 
-        switch (one->st_att) {
-        case MAILIMAP_STATUS_ATT_MESSAGES:
-            out->messages = one->st_value;
+        number = slice_next_word(&items);
+        snprintf(text, sizeof(text), "%.*s", (int)number.length, number.bytes);
+        value = strtoull(text, NULL, 10);
+        if (slice_is(word, "HIGHESTMODSEQ"))
+            out->modseq = value;
+        else if (value > UINT32_MAX)
+            continue;
+        else if (slice_is(word, "UIDNEXT"))
+            out->uidnext = (uint32_t)value;
+        else if (slice_is(word, "UIDVALIDITY"))
+            out->uidvalidity = (uint32_t)value;
+        else if (slice_is(word, "MESSAGES")) {
+            out->messages = (uint32_t)value;
             out->has_messages = true;
-            break;
-        case MAILIMAP_STATUS_ATT_UIDNEXT: out->uidnext = one->st_value; break;
-        case MAILIMAP_STATUS_ATT_UIDVALIDITY:
-            out->uidvalidity = one->st_value;
-            break;
-        case MAILIMAP_STATUS_ATT_HIGHESTMODSEQ:
-        case MAILIMAP_STATUS_ATT_EXTENSION:
-            if (one->st_ext_data != NULL &&
-                one->st_ext_data->ext_extension->ext_id ==
-                    MAILIMAP_EXTENSION_CONDSTORE) {
-                const struct mailimap_condstore_status_info *modseq =
-                    one->st_ext_data->ext_data;
-
-                out->modseq = modseq->cs_highestmodseq_value;
-            }
-            break;
-        default: break;
         }
     }
+}
+
+/* What stands in the last parentheses: there is only one folder asked for, and
+   some servers write its name as it is, with blanks and quotes. */
+static void on_status(void *ctx, const struct imap_resp *response)
+{
+    struct slice items = response->text_after;
+    size_t start;
+
+    if (!slice_is(response->name, "STATUS"))
+        return;
+    while (items.length > 0 && items.bytes[items.length - 1] != ')')
+        items.length--;
+    if (items.length == 0)
+        return;
+    items.length--;
+    for (start = items.length; start > 0; start--)
+        if (items.bytes[start - 1] == '(')
+            break;
+    items.bytes += start;
+    items.length -= start;
+    read_status(items, ctx);
+}
+
+static bool is_atom(const char *name)
+{
+    for (; *name != '\0'; name++)
+        if (!isalnum((unsigned char)*name) && strchr("-_./&+", *name) == NULL)
+            return false;
+    return true;
+}
+
+/* As an atom, or quoted. -1: it cannot be either. */
+static int append_name(struct buf *command, const char *name)
+{
+    bool is_quoted = !is_atom(name);
+
+    if (strpbrk(name, "\r\n") != NULL ||
+        (is_quoted && buf_append(command, "\"", 1) == -1))
+        return -1;
+    for (; *name != '\0'; name++) {
+        if ((*name == '"' || *name == '\\') &&
+            buf_append(command, "\\", 1) == -1)
+            return -1;
+        if (buf_append(command, name, 1) == -1)
+            return -1;
+    }
+    return is_quoted ? buf_append(command, "\"", 1) : 0;
 }
 
 int source_status(struct source *source, const char *folder,
                   struct source_status *out, struct err *err)
 {
-    struct mailimap_status_att_list *atts =
-        mailimap_status_att_list_new_empty();
-    struct mailimap_mailbox_data_status *status = NULL;
-    int result;
+    struct buf command;
+    int rc = 0;
 
     *out = (struct source_status){0};
-    mailimap_status_att_list_add(atts, MAILIMAP_STATUS_ATT_MESSAGES);
-    mailimap_status_att_list_add(atts, MAILIMAP_STATUS_ATT_UIDNEXT);
-    mailimap_status_att_list_add(atts, MAILIMAP_STATUS_ATT_UIDVALIDITY);
-    if (source_has_condstore(source))
-        mailimap_status_att_list_add(atts, MAILIMAP_STATUS_ATT_HIGHESTMODSEQ);
-    result = mailimap_status(session_imap_library(source->session), folder,
-                             atts, &status);
-    mailimap_status_att_list_free(atts);
-    if (result != MAILIMAP_NO_ERROR)
-        return session_imap_fail(source->session, result, "STATUS", err);
-    if (status != NULL) {
-        read_status(status, out);
-        mailimap_mailbox_data_status_free(status);
-    }
-    return 0;
+    buf_init(&command, COMMAND_MAX);
+    if (buf_append_text(&command, "STATUS ") == -1 ||
+        append_name(&command, folder) == -1 ||
+        buf_printf(&command, " (MESSAGES UIDNEXT UIDVALIDITY%s)",
+                   source_has_condstore(source) ? " HIGHESTMODSEQ" : "") == -1)
+        rc = err_set(err, ERR_ITEM, "STATUS: a name that cannot be said");
+    else if (session_imap_ask(source->session, command.bytes, on_status, out,
+                              err) == -1)
+        rc = err_prefix(err, "STATUS");
+    buf_release(&command);
+    return rc;
 }
 
 int source_examine(struct source *source, const char *folder,
