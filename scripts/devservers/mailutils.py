@@ -1,4 +1,6 @@
-"""GNU mailutils imap4d and pop3d in a directory; mailboxes are Maildirs."""
+"""GNU mailutils imap4d and pop3d in a directory; mailboxes are of
+its own default format, mbox. (Of a Maildir imap4d gives out another
+UIDVALIDITY whenever it was only looked at.)"""
 
 import os
 import pwd
@@ -21,8 +23,8 @@ virtdomain {{
   passwd-dir {dir}/domains;
 }}
 mailbox {{
-  mailbox-pattern "maildir:{dir}/mail/${{user}}/INBOX";
-  mailbox-type maildir;
+  mailbox-pattern "mbox:{dir}/mail/${{user}}/INBOX";
+  mailbox-type mbox;
 }}
 tcp-wrappers {{
   enable no;
@@ -44,7 +46,7 @@ namespace personal {{
   prefix "" {{
     directory "$home/folders";
     delimiter "/";
-    mailbox-type maildir;
+    mailbox-type mbox;
   }}
 }}
 """
@@ -74,8 +76,7 @@ class Mailutils(Unpacked):
         self._make(self.folder / "locks")
         self._make(self.folder / "mail")
         for address in self.users:
-            for part in ("", "folders", "INBOX", "INBOX/cur", "INBOX/new",
-                         "INBOX/tmp"):
+            for part in ("", "folders"):
                 self._make(self.folder / "mail" / address / part)
         self.write_users()
 
