@@ -3,7 +3,8 @@ IMAP is what local serves from the store."""
 
 import pytest
 
-from lib.source_mail import change, fill, fill_little
+from lib.source_mail import (change, change_mboxes, fill, fill_little,
+                             fill_mboxes)
 from lib.sources import KINDS, Copy, Source, look, uidls, unlike
 from lib.waiting import wait_until
 
@@ -92,3 +93,25 @@ def test_a_user_moves_from_it_by_logging_in(source):
     assert [row.split()[1].decode() for row in pop.uidl()[1]] == ids
     pop.quit()
     assert world.mailhaul("verify", "--full", address)
+
+
+def test_what_imap4d_serves_is_copied_exactly(shared_world):
+    """Not its POP3: that writes header lines into the mailbox."""
+    source = Source("mailutils", shared_world)
+    try:
+        fill_mboxes(source, USER)
+        before = source.look(USER)
+        copy = Copy(source, USER, shared_world.folder / "copy-mailutils")
+        report = copy.run("initial")
+        assert source.look(USER) == before
+        assert unlike(before, copy.look_on_local("mailutils-1", report)) == []
+        change_mboxes(source, USER)
+        after = source.look(USER)
+        copy.run("delta")
+        assert source.look(USER) == after
+        assert unlike(after, copy.look_on_local("mailutils-2", report)) == []
+        files = copy.files()
+        copy.run("delta")
+        assert copy.files() == files
+    finally:
+        source.stop()

@@ -154,10 +154,9 @@ def letters():
 def deliver(source, address, raw):
     """As the server's own delivery agent would, where that is a file: lines
     end in LF, the message is new and \\Recent."""
-    home = {"courier": f"mail/{address}/Maildir",
-            "mailutils": f"mail/{address}/INBOX"}.get(source.name)
-    if not home:
+    if source.name != "courier":
         return False
+    home = f"mail/{address}/Maildir"
     path = source.folder / home / "new" / f"{time.time_ns()}.M1P1.mx"
     path.write_bytes(raw)
     owner = pwd.getpwnam(source.world.settings.owner)
@@ -171,7 +170,7 @@ def fill(source, address):
     made = [("INBOX",)]
     refused = set()
     for n, parts in enumerate(FOLDERS):
-        if not box.can_be(parts) or parts in source.kind.hang:
+        if not box.can_be(parts):
             continue
         if not box.create(parts):
             refused.add(parts)
@@ -202,6 +201,56 @@ def fill(source, address):
         deliver(source, address, b"Subject: delivered %d\n\xfc\n\nnew\n" % n)
     box.close()
     return {"folders": refused, "messages": lost}
+
+
+def mbox_put(source, address, parts, letters):
+    """As a delivery agent does, into an mbox of imap4d."""
+    home = source.folder / "mail" / address
+    path = home / "INBOX" if parts == ("INBOX",) else home.joinpath(
+        "folders", *map(modified_utf7, parts))
+    owner = pwd.getpwnam(source.world.settings.owner)
+    with open(path, "ab") as f:
+        for raw in letters:
+            raw = re.sub(rb"(?m)^(>*From )", rb">\1", raw)
+            f.write(b"From someone@sender.test Mon Feb  5 10:11:12 2024\n" +
+                    raw.rstrip(b"\n") + b"\n\n")
+    os.chown(path, owner.pw_uid, owner.pw_gid)
+
+
+MBOXES = [("INBOX",), ("Sent",), ("Gesendete Objekte",), ("Entwürfe",),
+          ('say "hello"',), ("R&D",), ("[x] (y)",), ("100%",), ("star*",)]
+
+
+def fill_mboxes(source, address):
+    """Once opened and closed by a client they have their UIDs for good."""
+    box = Box(source, address)
+    writer = Writer(9)
+    for n, parts in enumerate(MBOXES):
+        if n > 0:
+            assert box.create(parts)
+        mbox_put(source, address, parts, [
+            writer.letter(900_000_000 + i, size)
+            for i, size in enumerate((400, 3000, 40_000, 800 + n))])
+        uids = box.select(parts)
+        box.store(uids[:1], "+FLAGS", ["\\Seen"])
+        box.store(uids[1:3], "+FLAGS", ["\\Answered", "\\Flagged"])
+        box.expunge(uids[3:])
+        box.subscribe(parts)
+    box.close()
+
+
+def change_mboxes(source, address):
+    """What leaves the bytes of other messages alone: imap4d keeps flags and
+    what is old in header lines that it shows, and writes them at SELECT."""
+    box = Box(source, address)
+    box.do(f"DELETE {quote(box.name(('star*',)))}")
+    box.do(f"RENAME {quote(box.name(('100%',)))} {quote(box.name(('neu',)))}")
+    assert box.create(("Later",))
+    mbox_put(source, address, ("Later",), [b"Subject: later\n\nlater\n"] * 3)
+    box.expunge(box.select(("Later",))[1:2])
+    box.subscribe(("Later",))
+    box.subscribe(("Sent",), on=False)
+    box.close()
 
 
 def fill_little(source, address):

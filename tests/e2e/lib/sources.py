@@ -38,10 +38,10 @@ class Kind:
     make: type
     options: dict = dataclasses.field(default_factory=dict)
     refuses: frozenset = frozenset()  # folders, as tuples
-    hang: frozenset = frozenset()  # folders that it must not be asked for
     has_keywords: bool = True
 
 
+MAILUTILS = Kind(Mailutils, has_keywords=False)
 CYRUS_REFUSES = frozenset({("100%",), ('say "hello"',), ("back\\slash",),
                            ("{5}",)})
 KINDS = {
@@ -64,7 +64,8 @@ class Source:
     names and certificates it has."""
 
     def __init__(self, name, world):
-        self.name, self.kind, self.world = name, KINDS[name], world
+        self.name, self.world = name, world
+        self.kind = KINDS.get(name, MAILUTILS)
         self.folder = world.folder / f"source-{name}"
         self.reservation = ports.pick(PORTS)
         self.ports = dict(self.reservation)
