@@ -187,8 +187,7 @@ def test_commands_come_over_the_unix_socket_alone(admin):
 
 
 @pytest.mark.parametrize("request_", [
-    {"cmd": "account list"}, {"cmd": "cutover", "domain": "example.test"},
-    {"cmd": "rollback", "domain": "example.test"},
+    {"cmd": "account list"},
     {"cmd": "migrate", "domain": "example.test", "dry_run": True}])
 def test_a_command_on_many_comes_page_by_page(admin, request_):
     status, page = admin.command(**request_)
@@ -197,6 +196,19 @@ def test_a_command_on_many_comes_page_by_page(admin, request_):
     last = page["accounts"][-1]["address"]
     status, page = admin.command(**request_, after=last)
     assert status == 200 and page["accounts"] == []
+
+
+def test_the_next_page_of_each_command_can_be_asked_for(admin):
+    admin.world.mailhaul("domain", "add", "empty.test", "--imap",
+                         "imap://127.0.0.1:1")
+    for cmd in ("cutover", "rollback"):
+        status, page = admin.command(cmd=cmd, domain="empty.test", after="a")
+        assert status == 200 and page["accounts"] == [] and page["total"] == 0
+        assert page["next"] is None
+    status, page = admin.command(cmd="domain reopen", name="empty.test",
+                                 after="a")
+    assert status == 400 and "not closed" in page["error"]
+    admin.world.mailhaul("domain", "remove", "empty.test")
 
 
 @pytest.mark.parametrize("request_, named", [

@@ -30,7 +30,9 @@ def kill_worker(flipping, stop):
     """In the window; the next one goes on behind it."""
     stop.wait()
     world = flipping.world
-    [pid] = world.pids("worker")
+    # the others' trails come and go, the one that is stopped stays
+    [pid] = wait_until(lambda: len(pids := world.pids("worker")) == 1 and pids,
+                       10, 0.01, lambda: world.pids("worker"))
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: pid not in world.pids("worker"), 30)
     stop.cut()
