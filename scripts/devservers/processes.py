@@ -124,8 +124,11 @@ def daemonize(argv, wait_s=90):
     """Run a program that goes into the background; what it said before. Its
     output goes to a file: a daemon that keeps a pipe would hold us up."""
     with tempfile.TemporaryFile("w+") as said:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=said,
-                              stderr=said, timeout=wait_s)
+        try:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=said,
+                                  stderr=said, timeout=wait_s)
+        except subprocess.TimeoutExpired as late:
+            raise OSError(f"{argv[0]}: not up after {wait_s} s") from late
         said.seek(0)
         text = said.read().strip()
     if done.returncode != 0:
