@@ -25,6 +25,7 @@ struct provision {
     gid_t gid;
     dev_t device; /* of auth.db */
     ino_t inode;
+    ino_t log_inode; /* of its -wal, when it was last looked at */
     uint64_t applied;
 };
 
@@ -117,24 +118,50 @@ static int open_auth(struct provision *p, struct err *err)
     return 0;
 }
 
-bool provision_is_replaced(const struct provision *p)
+static bool is_file(const char *path, const char *ending, dev_t device,
+                    ino_t inode)
+{
+    char name[PATH_MAX];
+    struct stat st;
+
+    snprintf(name, sizeof(name), "%s%s", path, ending);
+    if (stat(name, &st) == -1)
+        return errno != ENOENT; /* nobody can tell */
+    return st.st_dev == device && st.st_ino == inode;
+}
+
+/* A log that belongs to the file that was there would be read into the new
+   one. */
+static void drop_log(const struct provision *p, const char *path)
+{
+    static const char *const endings[] = {"-wal", "-shm"};
+    char name[PATH_MAX];
+
+    if (!is_file(path, "-wal", p->device, p->log_inode))
+        return;
+    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+        snprintf(name, sizeof(name), "%s%s", path, endings[i]);
+        unlink(name);
+    }
+}
+
+bool provision_is_replaced(struct provision *p)
 {
     struct stat st;
-    char *path;
+    char *path, name[PATH_MAX];
     bool is_same;
 
     if (p->auth == NULL)
         return false;
     path = conf_state_path(p->conf, p->conf->provision.dovecot);
-    is_same =
-        stat(path, &st) == 0 && st.st_dev == p->device && st.st_ino == p->inode;
+    is_same = is_file(path, "", p->device, p->inode);
+    snprintf(name, sizeof(name), "%s-wal", path);
+    if (!is_same)
+        drop_log(p, path);
+    else if (stat(name, &st) == 0)
+        p->log_inode = st.st_ino;
     free(path);
     return !is_same;
-}
-
-int provision_reopen(struct provision *p, struct err *err)
-{
-    return p->auth == NULL ? 0 : open_auth(p, err);
 }
 
 int provision_open(const struct conf *conf, struct provision **out,

@@ -62,10 +62,10 @@ int provision_changes(struct provision *p, struct auth_changes *out,
                       struct err *err);
 /* How often provision_apply() has been called since it was opened. */
 uint64_t provision_applied(const struct provision *p);
-/* Another file, or none, is where the open one was. */
-bool provision_is_replaced(const struct provision *p);
-/* Close what is open and open what is there now; on -1 the old one goes on. */
-int provision_reopen(struct provision *p, struct err *err);
+/* Another file, or none, is where the open one was: what is open leads nowhere,
+   and its log, if that still lies there, is taken away. To be asked now and
+   then. */
+bool provision_is_replaced(struct provision *p);
 /* How many accounts local serves, as far as it has been told; INT64_MAX where
    that cannot be known. */
 int provision_count(struct provision *p, int64_t *count_out, struct err *err);

@@ -7,6 +7,7 @@
 #include "daemon/state.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -284,18 +285,16 @@ void state_local_note(struct state *s)
     state_must(counter_set(s->db, COUNTER_AUTH_CHANGES, is.count, &err), &err);
 }
 
+/* As after any other file that cannot be relied on: the next life of this
+   process opens what is there, and looks what it lacks. */
 static void look_for_another(struct state *s)
 {
-    struct err err;
-
     if (!provision_is_replaced(s->provision))
         return;
-    if (provision_reopen(s->provision, &err) == -1) {
-        log_error("auth.db was replaced, and: %s", err.text);
-        return;
-    }
-    log_warn("auth.db was replaced");
-    check_file(s);
+    log_error("auth.db was replaced; begins anew with what is there. The local "
+              "server must open it again, too");
+    state_settle(s);
+    _exit(1);
 }
 
 void state_local_start(struct state *s)

@@ -348,16 +348,22 @@ def test_who_went_back_is_not_served_by_an_old_copy_of_auth_db(make):
 
 def test_an_auth_db_that_is_replaced_under_way_is_written_to(make):
     daemon = moved(make)
-    login, jobs = Login(daemon, 900001), Jobs(daemon)
     copy = copy_auth(daemon)
+    daemon.cli("account", "lock", daemon.all[5], "--all")  # in its log alone
+    time.sleep(2.5)  # the state process has seen that log
+    before = daemon.state_pid()
     copy.rename(daemon.state / "dovecot" / "auth.db")
-    for path in files(daemon, "auth.db")[1:]:
-        path.unlink(missing_ok=True)
     deadline = time.monotonic() + 10
-    while "auth.db was replaced" not in (daemon.folder / "log").read_text():
+    while ("auth.db was replaced" not in (daemon.folder / "log").read_text()
+           or daemon.state_pid() == before):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     daemon.wait_for(daemon.all[0], provisioned=True)
+    daemon.wait_for(daemon.all[5], provisioned=True)
+    assert daemon.auth("pragma integrity_check") == [("ok",)]
+    assert daemon.auth("select can_login from users where username = ?",
+                       (daemon.all[5],)) == [(0,)]
+    login, jobs = Login(daemon, 900003), Jobs(daemon, 900004)
     move(daemon, login, jobs, "new@b.test")
     daemon.wait_for("new@b.test", provisioned=True)
     assert daemon.auth("select active from users where username = ?",
