@@ -155,6 +155,10 @@ int command_domain_reopen(struct command *c, const json_t *args, json_t *result,
         return -1;
     rc = reopen_page(c, &d, &page, result, err);
     command_page_release(&page);
+    if (rc == 0 && json_is_null(json_object_get(result, "next"))) {
+        d.reopened_from = 0; /* it is done, and not to be repeated */
+        rc = command_store_domain(c, &d, err);
+    }
     c->has_queued = true;
     return rc;
 }

@@ -15,6 +15,8 @@
 #include "base/mem.h"
 
 #define DEFAULT_GROUP "dovecot"
+#define SETTLED_LOOKS 3  /* at another auth.db before it is believed */
+#define MISSING_LOOKS 10 /* where there is none */
 
 _Static_assert(CREDENTIALS_MAX == AUTH_SLOTS, "local verifies all we know");
 
@@ -25,7 +27,9 @@ struct provision {
     gid_t gid;
     dev_t device; /* of auth.db */
     ino_t inode;
-    ino_t log_inode; /* of its -wal, when it was last looked at */
+    ino_t log_inode;  /* of its -wal, when it was last looked at */
+    struct stat seen; /* of another file in its place, so often */
+    unsigned seen_times;
     uint64_t applied;
 };
 
@@ -145,6 +149,21 @@ static void drop_log(const struct provision *p, const char *path)
     }
 }
 
+/* Whoever puts another file there may still be at it: it has to look the same
+   for a while, and one that is missing may be on its way. */
+static bool has_settled(struct provision *p, const char *path)
+{
+    struct stat st = {.st_ino = 0};
+    bool is_there = stat(path, &st) == 0;
+
+    if (st.st_ino != p->seen.st_ino || st.st_size != p->seen.st_size ||
+        st.st_mtim.tv_sec != p->seen.st_mtim.tv_sec ||
+        st.st_mtim.tv_nsec != p->seen.st_mtim.tv_nsec)
+        p->seen_times = 0;
+    p->seen = st;
+    return ++p->seen_times > (is_there ? SETTLED_LOOKS : MISSING_LOOKS);
+}
+
 bool provision_is_replaced(struct provision *p)
 {
     struct stat st;
@@ -156,10 +175,11 @@ bool provision_is_replaced(struct provision *p)
     path = conf_state_path(p->conf, p->conf->provision.dovecot);
     is_same = is_file(path, "", p->device, p->inode);
     snprintf(name, sizeof(name), "%s-wal", path);
+    if (is_same && stat(name, &st) == 0)
+        p->log_inode = st.st_ino;
+    is_same = is_same || !has_settled(p, path);
     if (!is_same)
         drop_log(p, path);
-    else if (stat(name, &st) == 0)
-        p->log_inode = st.st_ino;
     free(path);
     return !is_same;
 }

@@ -63,8 +63,8 @@ int provision_changes(struct provision *p, struct auth_changes *out,
 /* How often provision_apply() has been called since it was opened. */
 uint64_t provision_applied(const struct provision *p);
 /* Another file, or none, is where the open one was: what is open leads nowhere,
-   and its log, if that still lies there, is taken away. To be asked now and
-   then. */
+   and its log, if that still lies there, is taken away. To be asked every
+   second or so: what has just come is believed after some looks. */
 bool provision_is_replaced(struct provision *p);
 /* How many accounts local serves, as far as it has been told; INT64_MAX where
    that cannot be known. */

@@ -218,18 +218,24 @@ static int wait_until_taken(struct cli *cli, struct err *err)
     return rc;
 }
 
-static int begin_rotation(struct cli *cli, struct err *err)
+/* The daemon, if one runs, reads the file and has what is in it. */
+static int have_it_taken(struct cli *cli, struct err *err)
 {
     pid_t pid = daemon_pid(cli->conf);
 
-    if (add_when_there_is_room(cli->conf, err) == -1)
-        return -1;
     if (!pid)
         return 0;
     if (kill(pid, SIGHUP) == -1)
         return err_set(err, ERR_SETUP, "mailhauld[%d]: %s", (int)pid,
                        strerror(errno));
     return wait_until_taken(cli, err);
+}
+
+static int begin_rotation(struct cli *cli, struct err *err)
+{
+    return add_when_there_is_room(cli->conf, err) == -1
+               ? -1
+               : have_it_taken(cli, err);
 }
 
 int cli_retire_key(struct cli *cli, const char *id, bool *is_going_out,
@@ -252,7 +258,10 @@ int cli_retire_key(struct cli *cli, const char *id, bool *is_going_out,
     is_newest = *is_going_out &&
                 strcmp(json_string_value(json_array_get(ids, 0)), id) == 0;
     json_decref(ids);
-    return is_newest ? begin_rotation(cli, err) : 0;
+    if (is_newest)
+        return begin_rotation(cli, err);
+    /* whoever began that may have been interrupted, or not been heard */
+    return *is_going_out ? have_it_taken(cli, err) : 0;
 }
 
 int cli_key_rotate(struct cli *cli, json_t *request)

@@ -344,11 +344,16 @@ static int note_unended(void *ctx, int64_t account_id)
 static void end_trail(struct state *s, int64_t account_id)
 {
     struct account account;
+    struct domain domain;
     struct err err;
 
-    if (!state_load(s, account_id, &account, NULL))
+    if (!state_load(s, account_id, &account, &domain))
         return;
+    /* never before its domain's end, whatever the clock does: reopening it
+       brings back what ended then */
     account.trail_ended_at = clock_unix_ms();
+    if (account.trail_ended_at < domain.closed_at)
+        account.trail_ended_at = domain.closed_at;
     account.has_seal = false;
     account.wants_rollback = ROLLBACK_NO; /* legacy takes no mail for him */
     account.last_error[0] = account.last_error_kind[0] = '\0';
@@ -534,6 +539,7 @@ int state_close_begin(struct state *s, struct command *c, const json_t *request,
     struct state_close *close;
     json_t *probed, *bars;
     struct domain d;
+    char newest[sizeof(d.closed_key)];
     int rc = 0;
 
     if (!name || command_need_domain(c, name, &d, err) == -1)
@@ -542,6 +548,9 @@ int state_close_begin(struct state *s, struct command *c, const json_t *request,
         return err_set(err, ERR_RETRY, "no room on the disk of state_dir");
     if (is_forced && !command_need_text(request, "reason", err))
         return -1;
+    state_keys_newest(s, newest, sizeof(newest));
+    if (!newest[0])
+        return err_set(err, ERR_RETRY, "the sealing keys are not known yet");
     close = find_close(s, d.id);
     if (close && close->refused) {
         close_free(close); /* of who did not wait for it */

@@ -126,7 +126,7 @@ static int tell_at_once(struct unsettled *u, bool *is_one_out, struct err *err)
         return -1;
     for (unsigned i = 0; i < u->count; i++)
         if (tell(s, &u->accounts[i], err) == -1) {
-            *is_one_out = err->kind == ERR_SETUP;
+            *is_one_out = err->kind != ERR_RETRY;
             provision_abort(s->provision);
             return -1;
         }
@@ -150,7 +150,7 @@ static unsigned tell_one_by_one(struct unsettled *u, struct err *why)
         }
         *why = err;
         failed++;
-        if (err.kind != ERR_SETUP)
+        if (err.kind == ERR_RETRY)
             return u->count - i + failed - 1; /* nor will the others be */
     }
     return failed;
@@ -249,10 +249,13 @@ static void check_file(struct state *s)
         log_error("%s", err.text);
         return;
     }
+    s->auth_applied = provision_applied(s->provision);
+    if (is.id == 0)
+        return; /* there is no such file, by configuration */
     state_must(counter_get(s->db, COUNTER_AUTH_ID, &id, &err), &err);
     state_must(counter_get(s->db, COUNTER_AUTH_CHANGES, &count, &err), &err);
     state_must(account_count_told(s->db, &told, &err), &err);
-    if (id != 0 && is.id != 0 && is.id != id)
+    if (id != 0 && is.id != id)
         remind(s, "auth.db is another file");
     else if (id != 0 && is.count < count)
         remind(s, "auth.db is an older copy");
@@ -267,12 +270,12 @@ static void check_file(struct state *s)
         state_must(counter_set(s->db, COUNTER_AUTH_CHANGES, is.count, &err),
                    &err);
     }
-    s->auth_applied = provision_applied(s->provision);
 }
 
 void state_local_note(struct state *s)
 {
     struct auth_changes is;
+    int64_t count;
     struct err err;
 
     if (s->auth_applied == provision_applied(s->provision))
@@ -282,7 +285,12 @@ void state_local_note(struct state *s)
         return; /* what is noted is less than what is there */
     }
     s->auth_applied = provision_applied(s->provision);
-    state_must(counter_set(s->db, COUNTER_AUTH_CHANGES, is.count, &err), &err);
+    state_must(counter_get(s->db, COUNTER_AUTH_CHANGES, &count, &err), &err);
+    if (is.count < count) /* written over where it lies */
+        remind(s, "auth.db is an older copy");
+    if (is.count != count)
+        state_must(counter_set(s->db, COUNTER_AUTH_CHANGES, is.count, &err),
+                   &err);
 }
 
 /* As after any other file that cannot be relied on: the next life of this

@@ -33,7 +33,7 @@ static bool is_left_out(const struct migration_job *job, const char *prefix,
 int folder_choice_list(const struct migration_job *job, struct source *source,
                        struct source_folder_list *out, struct err *err)
 {
-    const char *prefix = job->has_prefix ? job->prefix : NULL;
+    const char *prefix = job->has_prefix ? job->prefix : NULL, *told;
     size_t kept = 0;
     char separator;
 
@@ -41,8 +41,8 @@ int folder_choice_list(const struct migration_job *job, struct source *source,
         return -1;
     if (job->exclude[0] == '\0')
         return 0;
-    if (!source_namespace(source, &prefix, &separator) && !job->has_prefix)
-        prefix = NULL;
+    if (source_namespace(source, &told, &separator))
+        prefix = told;
     for (size_t i = 0; i < out->count; i++) {
         if (is_left_out(job, prefix, &out->items[i])) {
             log_debug("%s left-out folder=%s", job->address,

@@ -579,7 +579,7 @@ static int judge(struct session_imap *s, const struct imap_resp *response,
         return 0;
     snprintf(text, sizeof(text), "%.*s", (int)response->rest.length,
              response->rest.bytes);
-    if (response->status != IMAP_NO)
+    if (response->status != IMAP_NO && response->status != IMAP_BAD)
         return lose(s, log_safe(text), err);
     return err_set(err, is_temporary(text) ? ERR_RETRY : ERR_ITEM, "%s",
                    log_safe(text));

@@ -48,7 +48,8 @@ typedef void session_untagged_fn(void *ctx, const struct imap_resp *response);
 
 /* A command in our own words, between those of the library: of what it reads
    it takes a connection to be lost that says one thing it does not expect.
-   ERR_ITEM for NO (the connection goes on), ERR_RETRY for everything else. */
+   ERR_ITEM for NO or BAD (the connection goes on), ERR_RETRY for everything
+   else. */
 int session_imap_ask(struct session_imap *session, const char *command,
                      session_untagged_fn *fn, void *ctx, struct err *err);
 /* Turn the library's result of a command into an error: ERR_ITEM for NO or BAD
